@@ -1,0 +1,215 @@
+"""Marginals, filtered marginals and expectations, as the user reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent
+
+from graft.distributions.supports import Binary
+from graft.errors import GraftError, IntractableError
+from graft.graph.axes import normalise
+from graft.graph.nodes import Variable
+from graft.graph.parse import parse
+from graft.graph.terms import Axis, Term
+from graft.inference.draws import visible
+from graft.inference.filtering import cutoffs
+from graft.inference.problem import Problem, Sketch, Unknown
+from graft.inference.query import Query, ask
+from graft.inference.settle import Situation
+
+
+class Marginals(Mapping[str, Any]):
+    """Marginals of a posterior, each computed when first asked for."""
+
+    def __init__(self, situation: Situation, budget: int, chains: bool, query: Query) -> None:
+        self._situation, self._budget, self._chains, self._query = situation, budget, chains, query
+        self._single: dict[str, Tensor] = {}
+        self._found: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        graph = self._situation.graph
+        return (n for n in graph.random if graph.variables[n].is_discrete and not _known(self._situation, n))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, text: str) -> Any:
+        if text not in self._found:
+            variable = self._situation.graph.variables.get(text)
+            if variable is not None:
+                self._found[text] = self._of(variable)
+            else:
+                self._found[text] = self.table(text)[0]
+        return self._found[text]
+
+    def _of(self, variable: Variable) -> Distribution:
+        unknown_to(self._situation, variable.name)
+        if variable.name not in self._single:
+            self._all(variable.name)
+        query = self._asking((variable.name,))
+        return as_distribution(self._single[variable.name], query.problem.unknowns[variable.name], self._situation)
+
+    def _asking(self, names: tuple[str, ...]) -> Query:
+        """The query that knows these unknowns: the main one unless some of them are barren there."""
+        if all(name in self._query.problem.unknowns for name in names):
+            return self._query
+        return ask(self._situation, self._budget, self._chains, names)
+
+    def _all(self, name: str) -> None:
+        """All single marginals of one sum, from one backward pass."""
+        query = self._asking((name,))
+        query.possible("marginal")
+        unknowns = list(query.problem.unknowns.values())
+        probes = [Sketch((unknown.term,), unknown.axes) for unknown in unknowns]
+        for unknown, grad in zip(unknowns, query.gradients(probes), strict=True):
+            self._single.setdefault(unknown.name, grad)
+
+    def table(self, text: str) -> tuple[Tensor, tuple[Term, ...], tuple[str, ...]]:
+        """The joint table of several terms: (batch, axes, states of each), the terms, and the axes."""
+        formula = normalise(parse(text), {n: v.axes for n, v in self._situation.graph.variables.items()})
+        if formula.right:
+            raise GraftError(f"marginals are of terms such as 'y[t-1], y[t]', not of {text!r}")
+        for term in formula.left:
+            if term.name not in self._situation.graph.variables:
+                raise GraftError(f"{term.name!r} is no variable of this model")
+            unknown_to(self._situation, term.name)
+        query = self._asking(tuple(term.name for term in formula.left))
+        query.possible("marginal")
+        probe = _probe(query.problem, formula.left, formula.letters)
+        (grad,) = query.gradients([probe])
+        count, frame = len(formula.left), query.problem.frame
+        table = grad.movedim(tuple(range(count)), tuple(range(-count, 0)))
+        table = visible(table, formula.letters, frame)
+        for place, letter in enumerate(formula.letters):
+            low, high = probe.window[letter]
+            table = table.narrow(frame.rank + place, low, high - low)
+        return table, formula.left, formula.letters
+
+
+def _known(situation: Situation, name: str) -> bool:
+    given = situation.given.get(name)
+    return given is not None and given.value is not None and given.cells is None
+
+
+def unknown_to(situation: Situation, name: str) -> None:
+    """Refuse names that have no marginal here.
+
+    Raises:
+        GraftError: an input, a computed or given variable, or no variable at all.
+    """
+    graph = situation.graph
+    if name not in graph.variables:
+        raise GraftError(f"{name!r} is no variable of this model; there are {', '.join(graph.variables)}")
+    if not graph.variables[name].is_random:
+        raise GraftError(f"{name} is not random, it has no marginal")
+    if _known(situation, name):
+        raise GraftError(f"{name} is evidence, it has no marginal")
+    if not graph.variables[name].is_discrete:
+        raise IntractableError(f"{name} is continuous: no exact engine gives its marginal")
+
+
+def _probe(problem: Problem, terms: tuple[Term, ...], letters: tuple[str, ...]) -> Sketch:
+    if any(term.name in problem.unknowns and _apart(problem.unknowns[term.name]) for term in terms):
+        raise GraftError("joint tables of vectors of units are not tables of two states: ask for each vector alone")
+    if len(set(terms)) < len(terms):
+        raise GraftError("a joint table needs different terms")
+    window = {}
+    for letter in letters:
+        offsets = [i.offset for t in terms for i in t.indices if isinstance(i, Axis) and i.letter == letter]
+        size = problem.sizes[letter]
+        low, high = max(0, -min(offsets)), size - max(0, *offsets)
+        window[letter] = (min(low, size), max(high, min(low, size)))
+    return Sketch(terms, letters, window=window)
+
+
+def _apart(unknown: Unknown) -> bool:
+    return bool(unknown.axes) and unknown.axes[-1].startswith("@")
+
+
+def as_distribution(grad: Tensor, unknown: Unknown, situation: Situation) -> Distribution:
+    """A marginal, (states, batch, axes), as a distribution over the variable, in the user's order."""
+    variable, frame = situation.graph.variables[unknown.name], situation.frame
+    if _apart(unknown):
+        return _units(visible(grad[1], variable.axes, frame), variable)
+    probs = grad.movedim(0, -1)
+    support = variable.support
+    assert support is not None
+    if isinstance(support, Binary) and support.event_rank:
+        bits = support.decode(torch.arange(unknown.states, device=probs.device)).to(probs.dtype)
+        on = torch.tensordot(probs, bits, dims=1)
+        return _units(visible(on, variable.axes, frame), variable)
+    shown = visible(probs, variable.axes, frame)
+    exists = shown.sum(-1, keepdim=True) > 0
+    return labelled(Categorical(probs=torch.where(exists, shown, 1.0 / unknown.states)), variable)
+
+
+def _units(on: Tensor, variable: Variable) -> Distribution:
+    assert variable.support is not None
+    return Independent(Bernoulli(probs=on.clamp(0, 1)), variable.support.event_rank)
+
+
+def labelled(dist: Distribution, variable: Variable) -> Distribution:
+    """The names of the states travel with the distribution, as its attribute `labels`."""
+    dist.labels = variable.labels  # type: ignore[attr-defined]
+    return dist
+
+
+class Filtered(Mapping[str, Distribution]):
+    """Marginals of each element given what was observed up to it (or before it)."""
+
+    def __init__(self, situation: Situation, budget: int, chains: bool, present: bool) -> None:
+        self._situation, self._budget, self._chains, self._present = situation, budget, chains, present
+        self._found: dict[str, Distribution] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        graph = self._situation.graph
+        return (n for n in graph.random if graph.variables[n].is_discrete and self._letter(n) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _letter(self, name: str) -> str | None:
+        graph = self._situation.graph
+        return next((x for x in graph.variables[name].axes if x in graph.time), None)
+
+    def __getitem__(self, name: str) -> Distribution:
+        if name not in self._found:
+            unknown_to(self._situation, name)
+            letter = self._letter(name)
+            if letter is None:
+                raise GraftError(f"{name} has no time axis to filter along")
+            query = ask(self._situation, self._budget, self._chains, (name,))
+            probs = cutoffs(query, name, letter, self._present)
+            self._found[name] = as_distribution(probs, query.problem.unknowns[name], self._situation)
+        return self._found[name]
+
+
+def expectation(marginals: Marginals, f: Callable[..., Tensor], text: str) -> Tensor:
+    """E[f] over the joint table of some terms; see `Posterior.expectation`."""
+    names = [part.strip() for part in text.split(",")] if "[" not in text else None
+    graph = marginals._situation.graph
+    if names is not None:
+        unknown = [name for name in names if name not in graph.variables]
+        if unknown:
+            raise GraftError(f"the function takes {unknown[0]!r}, which is no variable of this model")
+        text = ", ".join(str(graph.variables[name].term) for name in names)
+    table, terms, _ = marginals.table(text)
+    count = len(terms)
+    arguments = []
+    for place, term in enumerate(terms):
+        support = graph.variables[term.name].support
+        assert support is not None and support.states is not None
+        values = support.decode(torch.arange(support.states, device=table.device))
+        shape = [1] * count
+        shape[place] = support.states
+        arguments.append(values.reshape(*shape, *values.shape[1:]))
+    found = torch.as_tensor(f(*arguments), device=table.device).to(table.dtype)
+    sizes = table.shape[table.dim() - count :]
+    found = found.expand(*sizes, *found.shape[count:])
+    # forbidden states may have an infinite value of f; they carry no weight
+    weights = table.reshape(*table.shape, *(1,) * (found.dim() - count))
+    return torch.where(weights > 0, weights * found, 0.0).sum(tuple(range(table.dim() - count, table.dim())))

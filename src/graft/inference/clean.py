@@ -1,0 +1,158 @@
+"""Values as they enter: what does not exist is replaced, what exists is checked, holes are closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graft.distributions.supports import Binary, Finite
+from graft.errors import GraftError, ShapeError
+from graft.graph.nodes import Variable
+from graft.inference.evidence import Missing, Partial, Soft
+from graft.inference.frame import Frame
+from graft.inference.shapes_of import raw
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a call knows of one variable, compact.
+
+    Attributes:
+        value: (batch, axes, event); None if the variable is not fully observed.
+        log_mask: (batch, axes, states): evidence on the states of a discrete unknown.
+        cells: (batch, axes, event): True where a cell of the value is missing.
+    """
+
+    value: Tensor | None = None
+    log_mask: Tensor | None = None
+    cells: Tensor | None = None
+
+
+def clean(variable: Variable, given: Any, frame: Frame) -> Given:
+    """Check one value or evidence and bring it into compact order.
+
+    Args:
+        variable: what it is of.
+        given: a tensor, `Partial`, `Soft` or `Missing`.
+        frame: of the call.
+
+    Raises:
+        GraftError: NaN or infinity, a state out of range, evidence of the wrong kind; named by variable and place.
+    """
+    tensor = _without_padding(raw(given), variable, frame)
+    if isinstance(given, Partial):
+        return Given(log_mask=frame.compact(_log(tensor), variable.axes))
+    if isinstance(given, Soft):
+        _refuse(tensor.isnan() | (tensor == torch.inf), variable, "is NaN or +inf", frame)
+        return Given(log_mask=frame.compact(tensor, variable.axes))
+    if isinstance(given, Missing):
+        return _with_missing(variable, tensor, given.where, frame)
+    if variable.is_discrete and not variable.is_input and not variable.is_computed:
+        return _states(variable, tensor, frame)
+    _check(variable, tensor, frame)
+    return Given(value=frame.compact(_typed(variable, tensor), variable.axes))
+
+
+def _without_padding(tensor: Tensor, variable: Variable, frame: Frame) -> Tensor:
+    """Zeros where no element exists, whatever stood there; no gradient flows from there."""
+    mask = _existing(variable, frame)
+    if mask is None:
+        return tensor
+    mask = mask.reshape(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))
+    return torch.where(mask, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+
+
+def _existing(variable: Variable, frame: Frame) -> Tensor | None:
+    """(batch, axes): which elements exist, in the user's order; None if all."""
+    result = None
+    for letter in variable.axes:
+        found = frame.existence.get(letter)
+        if found is None:
+            continue
+        mask = frame.spread(found.given, (*found.left, letter), variable.axes)
+        result = mask if result is None else result & mask
+    return result
+
+
+def _log(allowed: Tensor) -> Tensor:
+    if allowed.dtype != torch.bool:
+        raise GraftError(f"Partial takes a boolean tensor of allowed states, not {allowed.dtype}")
+    return torch.where(allowed, 0.0, -torch.inf)
+
+
+def _states(variable: Variable, value: Tensor, frame: Frame) -> Given:
+    """A discrete random variable: -1 stands for an unknown state."""
+    support = variable.support
+    assert support is not None
+    if support.event_rank:
+        _check(variable, value, frame)
+        return Given(value=frame.compact(_typed(variable, value), variable.axes))
+    unknown = value == -1
+    known = torch.where(unknown, torch.zeros_like(value), value)
+    _check(variable, known, frame)
+    typed = frame.compact(_typed(variable, known), variable.axes)
+    if not bool(unknown.any()):
+        return Given(value=typed)
+    assert support.states is not None
+    states = torch.arange(support.states, device=value.device)
+    fits = (support.encode(typed).unsqueeze(-1) == states) | frame.compact(unknown, variable.axes).unsqueeze(-1)
+    return Given(log_mask=_log(fits))
+
+
+def _typed(variable: Variable, value: Tensor) -> Tensor:
+    if isinstance(variable.support, Finite):
+        return value.long()
+    if isinstance(variable.support, Binary) and not value.is_floating_point():
+        return value.to(torch.get_default_dtype())
+    return value
+
+
+def _check(variable: Variable, value: Tensor, frame: Frame) -> None:
+    """Every existing element must be finite and in the support."""
+    support = variable.support
+    if value.is_floating_point():
+        _refuse(~torch.isfinite(value), variable, "is NaN or infinite", frame)
+    if support is None or support.states is None:
+        return
+    if isinstance(support, Finite) and value.is_floating_point():
+        raise GraftError(f"{variable.name} has {support.states} states: give integers, not {value.dtype}")
+    names = f" ({', '.join(variable.labels)})" if variable.labels else ""
+    what = f"0 to {support.states - 1}{names}" if isinstance(support, Finite) else "0 and 1"
+    _refuse(~support.check(value), variable, f"is out of range: its values are {what}", frame)
+
+
+def _refuse(bad: Tensor, variable: Variable, what: str, frame: Frame) -> None:
+    if not bool(bad.any()):
+        return
+    place = tuple(int(i) for i in bad.nonzero()[0])
+    raise GraftError(f"{variable.name} at {place} {what} (shape {tuple(bad.shape)}: batch {frame.batch} first)")
+
+
+def _with_missing(variable: Variable, value: Tensor, where: Tensor, frame: Frame) -> Given:
+    if where.dtype != torch.bool:
+        raise GraftError(f"Missing of {variable.name}: `where` is boolean, not {where.dtype}")
+    lead = frame.rank + len(variable.axes)
+    if where.shape not in (value.shape, value.shape[:lead]):
+        shapes = f"{tuple(where.shape)}, not {tuple(value.shape)} or {tuple(value.shape[:lead])}"
+        raise ShapeError(f"Missing of {variable.name}: `where` has shape {shapes}")
+    cells = where.reshape(*where.shape, *(1,) * (value.dim() - where.dim())).expand(value.shape)
+    known = torch.where(cells, torch.zeros((), dtype=value.dtype, device=value.device), value)
+    if variable.is_discrete and variable.support is not None and not variable.support.event_rank:
+        return clean(variable, torch.where(cells, -torch.ones_like(known), known), frame)
+    _check(variable, known, frame)
+    known, cells = (frame.compact(x, variable.axes) for x in (_typed(variable, known), cells))
+    return Given(value=known, cells=cells if bool(cells.any()) else None)
+
+
+def narrow(now: Given, before: Given, variable: Variable) -> Given:
+    """Later evidence on a variable together with earlier weights on its states."""
+    assert before.log_mask is not None and variable.support is not None and variable.support.states is not None
+    if now.log_mask is not None:
+        return Given(log_mask=now.log_mask + before.log_mask)
+    assert now.value is not None
+    states = torch.arange(variable.support.states, device=now.value.device)
+    one = variable.support.encode(now.value).unsqueeze(-1) == states
+    return Given(log_mask=torch.where(one, before.log_mask, -torch.inf))

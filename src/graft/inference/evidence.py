@@ -1,0 +1,58 @@
+"""Evidence that says less than a value: some states allowed, weights on states, cells that are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """A discrete variable is known to be in one of several states.
+
+    Args:
+        allowed: True where a state is possible; shape batch, axes, states.
+
+    Example:
+        >>> import torch
+        >>> Partial(torch.tensor([[True, True, False]])).allowed.shape
+        torch.Size([1, 3])
+    """
+
+    allowed: Bool[Tensor, "*batch states"]
+
+
+@dataclass(frozen=True, eq=False)
+class Soft:
+    """Virtual evidence: log-weights on the states of a discrete variable (Pearl 1988, section 2.2.2).
+
+    Args:
+        log_weights: added to the log-joint; shape batch, axes, states; `-inf` rules a state out.
+
+    Example:
+        >>> import torch
+        >>> Soft(torch.tensor([[0.0, -1.0]])).log_weights.shape
+        torch.Size([1, 2])
+    """
+
+    log_weights: Float[Tensor, "*batch states"]
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """A value some cells of which were not observed.
+
+    Args:
+        value: batch, axes, event; what stands in missing cells does not matter.
+        where: True where a cell is missing; the shape of the value, or of its batch and axes alone.
+
+    Example:
+        >>> import torch
+        >>> Missing(torch.zeros(2, 3), torch.eye(2, 3).bool()).where.sum().item()
+        2
+    """
+
+    value: Tensor
+    where: Bool[Tensor, "..."]

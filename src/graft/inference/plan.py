@@ -1,0 +1,253 @@
+"""The plan of an exact sum: what is summed locally, what is a chain, what needs general elimination.
+
+1. A variable all of whose tables touch it at the same element is summed *in place*, for all elements of its axes in
+   one operation (plates are never unrolled for it), as long as no table grows by it.
+2. What is left falls into components. Axes that all terms of a component share without offset are batch dimensions.
+3. A component of one variable, coupled only between neighbours on one axis, is a *chain*.
+4. Any other component is unrolled and *eliminated* along a good order, whose cost is known before anything is
+   allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from graft.errors import IntractableError
+from graft.graph.terms import Axis, Element, Term
+from graft.inference.grounding import Instance, ground
+from graft.inference.ordering import Order, best_order
+from graft.inference.problem import Problem, Sketch, Unknown
+
+
+@dataclass(frozen=True)
+class Local:
+    """Sum one variable out in place.
+
+    Attributes:
+        name: the variable.
+        tables: what it is summed from.
+        result: number of the table it leaves.
+        others: the other slots, in the order of the summed table.
+        letters: axes of the resulting table.
+    """
+
+    name: str
+    tables: tuple[int, ...]
+    result: int
+    others: tuple[Term, ...]
+    letters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Sum one variable out along one axis by the forward algorithm."""
+
+    name: str
+    tables: tuple[int, ...]
+    letter: str
+    common: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class General:
+    """Sum several variables out by unrolling and elimination."""
+
+    names: tuple[str, ...]
+    tables: tuple[int, ...]
+    common: tuple[str, ...]
+    instances: tuple[Instance, ...]
+    order: Order
+
+
+Step = Local | Chain | General
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, with what they cost.
+
+    Attributes:
+        steps: to be carried out.
+        constants: tables without slots.
+        costs: per step, entries of all its tables over the whole batch.
+        itemsize: bytes of an entry.
+    """
+
+    steps: tuple[Step, ...]
+    constants: tuple[int, ...]
+    costs: tuple[int, ...]
+    itemsize: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.costs) * self.itemsize
+
+
+def make(problem: Problem, budget: int, unroll: bool = False, chains: bool = True) -> Plan:
+    """Plan the sum.
+
+    Args:
+        problem: whose sketches to plan for.
+        budget: bytes that all tables together may take.
+        unroll: one elimination over everything, plates included (for the k best).
+        chains: recognise chains.
+
+    Raises:
+        IntractableError: naming the clique, its size and what would serve.
+    """
+    return _Planner(problem, budget, unroll, chains).plan()
+
+
+class _Planner:
+    def __init__(self, problem: Problem, budget: int, unroll: bool, chains: bool) -> None:
+        self.problem, self.budget, self.unroll, self.chains = problem, budget, unroll, chains
+        self.active: dict[int, Sketch] = dict(enumerate(problem.sketches))
+        self.batch = prod(problem.frame.batch)
+        self.itemsize = problem.frame.dtype.itemsize
+        self.steps: list[Step] = []
+        self.costs: list[int] = []
+        self.next = len(problem.sketches)
+
+    def plan(self) -> Plan:
+        for sketch in self.active.values():
+            self._affordable(sketch.slots, self._volume(sketch.slots, sketch.letters), "tabulated")
+        left = dict(self.problem.unknowns)
+        while not self.unroll:
+            found = [(cost, name) for name in left if (cost := self._local_cost(name)) is not None]
+            if not found:
+                break
+            self._sum_in_place(min(found)[1])
+            del left[min(found)[1]]
+        for names in self._components(left):
+            self._component(names)
+        constants = tuple(number for number, sketch in self.active.items() if not sketch.slots)
+        return Plan(tuple(self.steps), constants, tuple(self.costs), self.itemsize)
+
+    def _states(self, slots: Sequence[Term]) -> int:
+        return prod(self.problem.unknowns[slot.name].states for slot in slots)
+
+    def _volume(self, slots: Sequence[Term], letters: Sequence[str]) -> int:
+        return self._states(slots) * self.batch * prod(self.problem.sizes[x] for x in letters)
+
+    def _affordable(self, slots: Sequence[Term], entries: int, how: str) -> None:
+        if entries * self.itemsize > self.budget:
+            raise too_wide([str(slot) for slot in slots], self._states(slots), entries * self.itemsize, self.budget, how)
+
+    def _touching(self, name: str) -> dict[int, Sketch]:
+        return {i: s for i, s in self.active.items() if any(slot.name == name for slot in s.slots)}
+
+    def _local_cost(self, name: str) -> int | None:
+        """Entries of the table a variable would be summed from; None if that cannot be done in place."""
+        unknown, tables = self.problem.unknowns[name], self._touching(name)
+        for sketch in tables.values():
+            mine = [slot for slot in sketch.slots if slot.name == name]
+            if mine != [unknown.term]:
+                return None
+            others = [slot for slot in sketch.slots if slot.name != name]
+            extra = set(sketch.letters) - set(unknown.axes)
+            if any(Axis(x).letter in slot.letters for x in extra for slot in others):
+                return None
+        others = self._others(name, tables)
+        before = max((self._states(sketch.slots) for sketch in tables.values()), default=unknown.states)
+        if self._states(others) > before:
+            return None
+        return self._volume([unknown.term, *others], unknown.axes)
+
+    def _others(self, name: str, tables: Mapping[int, Sketch]) -> tuple[Term, ...]:
+        return tuple(dict.fromkeys(s for sketch in tables.values() for s in sketch.slots if s.name != name))
+
+    def _sum_in_place(self, name: str) -> None:
+        unknown, tables = self.problem.unknowns[name], self._touching(name)
+        others = self._others(name, tables)
+        letters = tuple(x for x in unknown.axes if any(x in slot.letters for slot in others))
+        volume = self._volume([unknown.term, *others], unknown.axes)
+        self._affordable([unknown.term, *others], volume, "summed")
+        self.steps.append(Local(name, tuple(tables), self.next, others, letters))
+        self.costs.append(volume)
+        for number in tables:
+            del self.active[number]
+        self.active[self.next] = Sketch(others, letters)
+        self.next += 1
+
+    def _components(self, names: Mapping[str, Unknown]) -> list[list[str]]:
+        """Variables that share tables, in order."""
+        if self.unroll:
+            return [list(names)] if names else []
+        groups: list[set[str]] = [{name} for name in names]
+        for sketch in self.active.values():
+            mine = {slot.name for slot in sketch.slots}
+            joined = [group for group in groups if group & mine]
+            if len(joined) > 1:
+                groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+        return [[name for name in names if name in group] for group in groups]
+
+    def _component(self, names: list[str]) -> None:
+        tables = {i: s for i, s in self.active.items() if any(slot.name in names for slot in s.slots)}
+        common = () if self.unroll else self._common(names, tables)
+        letter = self._chain_letter(names, tables, common) if self.chains and not self.unroll else None
+        if letter is not None:
+            unknown = self.problem.unknowns[names[0]]
+            volume = self._volume([unknown.term], unknown.axes)
+            self.steps.append(Chain(names[0], tuple(tables), letter, common))
+            self.costs.append(volume * (unknown.states if self.problem.sizes[letter] > 1 else 1))
+        else:
+            self._general(names, tables, common)
+        for number in tables:
+            del self.active[number]
+
+    def _common(self, names: list[str], tables: Mapping[int, Sketch]) -> tuple[str, ...]:
+        """Axes that every term of a component carries without offset."""
+        candidates = self.problem.unknowns[names[0]].axes
+        slots = [slot for sketch in tables.values() for slot in sketch.slots]
+        return tuple(x for x in candidates if all(Axis(x) in slot.indices for slot in slots))
+
+    def _chain_letter(
+        self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]
+    ) -> str | None:
+        """The axis along which a component is a chain, if it is one."""
+        if len(names) > 1:
+            return None
+        axes = self.problem.unknowns[names[0]].axes
+        rest = [x for x in axes if x not in common]
+        if len(rest) != 1:
+            return None
+        place = axes.index(rest[0])
+        for sketch in tables.values():
+            indices = [slot.indices[place] for slot in sketch.slots]
+            if set(sketch.letters) - {*common, rest[0]} or len(indices) > 2:
+                return None
+            if len(indices) == 2:
+                one, two = indices
+                if not (isinstance(one, Axis) and isinstance(two, Axis) and abs(one.offset - two.offset) == 1):
+                    return None
+        return rest[0]
+
+    def _general(self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]) -> None:
+        instances, keys = ground(self.problem, names, tables, common)
+        states: dict[Hashable, int] = {key: self.problem.unknowns[key[0]].states for key in keys}
+        order = best_order([[k for k in i.keys if k is not None] for i in instances], states)
+        rows = self.batch * prod(self.problem.sizes[x] for x in common)
+        if order.total * rows * self.itemsize > self.budget:
+            clique = max(order.cliques, key=lambda c: prod(states[k] for k in c))
+            size = order.total * rows * self.itemsize
+            raise too_wide([named(k) for k in clique], order.largest, size, self.budget, "summed")
+        self.steps.append(General(tuple(names), tuple(tables), common, tuple(instances), order))
+        self.costs.append(order.total * rows)
+
+
+def named(key: Hashable) -> str:
+    """How a single element is written, such as `s[3]`."""
+    assert isinstance(key, tuple)
+    return str(Term(key[0], tuple(Element(i) for i in key[1])))
+
+
+def too_wide(clique: Sequence[str], states: int, size: int, budget: int, how: str) -> IntractableError:
+    """The error for a table that does not fit."""
+    shown = ", ".join(clique[:12]) + (f", ... ({len(clique)} in all)" if len(clique) > 12 else "")
+    return IntractableError(
+        f"too wide for exact inference: the clique {{{shown}}} has {states:.3g} joint states; {how} with its batch it "
+        f"takes {size:.3g} bytes, the budget is {budget:.3g}. What would serve: giving some of these variables as "
+        f"evidence, a smaller batch, or budget={size:.2g} if the machine has it"
+    )

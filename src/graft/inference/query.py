@@ -1,0 +1,187 @@
+"""Exact answers to one situation: log Z and its gradients, each problem posed, planned and tabulated once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from graft.errors import ImpossibleEvidence
+from graft.inference.plan import Plan, make
+from graft.inference.problem import Problem, Sketch, pose
+from graft.inference.settle import Situation
+from graft.inference.sweep import Swept, sweep
+from graft.inference.tables import LogTable
+from graft.ops.dense import sum_from
+
+
+@dataclass(eq=False)
+class Query:
+    """One sum over unknowns.
+
+    Attributes:
+        problem: what is summed.
+        budget: bytes a plan may take.
+        chains: whether chains go to the chain engine (False: general elimination does them too).
+    """
+
+    problem: Problem
+    budget: int
+    chains: bool = True
+
+    @cached_property
+    def plan(self) -> Plan:
+        return make(self.problem, self.budget, chains=self.chains)
+
+    @cached_property
+    def tables(self) -> list[LogTable]:
+        _ = self.plan  # refuse before anything is allocated
+        return self.problem.tables()
+
+    @cached_property
+    def swept(self) -> Swept:
+        return sweep(self.problem, self.plan, self.tables)
+
+    @property
+    def log_partition(self) -> Tensor:
+        return self.swept.value
+
+    def possible(self, what: str) -> None:
+        """Refuse rows of probability zero.
+
+        Raises:
+            ImpossibleEvidence: naming them.
+        """
+        impossible(self.log_partition.detach(), what)
+
+    def best(self) -> Swept:
+        """The maximising sweep."""
+        return sweep(self.problem, self.plan, self.tables, maximum=True)
+
+    def gradients(self, probes: Sequence[Sketch]) -> list[Tensor]:
+        """The gradient of log Z with respect to additional log-tables of zeros: marginals of their slots.
+
+        Args:
+            probes: what to add; (slots, letters, window).
+
+        Returns:
+            One tensor per probe: (slots, batch, letters), letters of full size.
+        """
+        problem = self.problem
+        shadow = replace(problem, sketches=[*problem.sketches, *probes])
+        plan = make(shadow, self.budget, chains=self.chains)
+        with differentiable() as again:
+            tables = [table.with_tensor(plain(table.tensor)) for table in self.tables]
+            zeros = [_zeros(problem, probe, tables) for probe in probes]
+            extra = [
+                LogTable(p.slots, p.letters, z, {}, _valid(problem, p), natural=False)
+                for p, z in zip(probes, zeros, strict=True)
+            ]
+            value = sweep(shadow, plan, [*tables, *extra]).value
+            if not zeros:
+                return []
+            return list(torch.autograd.grad(value.sum(), zeros, create_graph=again, allow_unused=False))
+
+    def entropy(self) -> Tensor:
+        r"""The joint entropy $\log Z - \sum_f E[\log f]$ of all unknowns, shape batch."""
+        with differentiable() as again:
+            wide = [_per_row(self.problem, table) for table in self.tables]
+            tables = [table.with_tensor(tensor) for table, tensor in zip(self.tables, wide, strict=True)]
+            value = sweep(self.problem, self.plan, tables).value
+            if not wide:
+                return value
+            grads = torch.autograd.grad(value.sum(), wide, create_graph=again, allow_unused=True)
+            for table, tensor, grad in zip(tables, wide, grads, strict=True):
+                if grad is not None:
+                    value = value - _expectation(tensor, grad, len(table.slots), self.problem.frame.rank)
+            return value if again else value.detach()
+
+
+def _per_row(problem: Problem, table: LogTable) -> Tensor:
+    """A table's tensor with the full batch shape, as something to differentiate by."""
+    tensor, lead = plain(table.tensor), len(table.slots)
+    shape = (*tensor.shape[:lead], *problem.frame.batch, *tensor.shape[lead + problem.frame.rank :])
+    wide = tensor.expand(shape)
+    return wide if wide.requires_grad else wide.detach().requires_grad_()
+
+
+def _expectation(tensor: Tensor, grad: Tensor, slots: int, rank: int) -> Tensor:
+    """The sum of p log f over everything but the batch; hard zeros have p = 0."""
+    part = torch.where(torch.isfinite(tensor), tensor, torch.zeros_like(tensor)) * grad
+    part = sum_from(part, slots + rank)
+    return part.sum(tuple(range(slots))) if slots else part
+
+
+def impossible(log_partition: Tensor, what: str) -> None:
+    """Complain of rows whose log Z is -inf.
+
+    Raises:
+        ImpossibleEvidence: naming them.
+    """
+    bad = log_partition == -torch.inf
+    if not bool(bad.any()):
+        return
+    rows = [tuple(int(i) for i in row) for row in bad.nonzero()]
+    shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+    where = f" in rows {shown}" if bad.dim() else ""
+    raise ImpossibleEvidence(f"the evidence has probability zero{where}: no {what} exists there", rows)
+
+
+@contextmanager
+def differentiable() -> Iterator[bool]:
+    """Gradients on, whatever the caller's mode; tells whether the caller wants to differentiate further."""
+    again = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    with torch.inference_mode(False), torch.enable_grad():
+        yield again
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A tensor that autograd may save, also if it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _zeros(problem: Problem, probe: Sketch, tables: Sequence[LogTable]) -> Tensor:
+    states = [problem.unknowns[slot.name].states for slot in probe.slots]
+    shape = (*states, *problem.frame.batch, *(problem.sizes[x] for x in probe.letters))
+    dtype = problem.frame.dtype
+    for table in tables:
+        dtype = torch.promote_types(dtype, table.tensor.dtype)
+    return torch.zeros(shape, dtype=dtype, device=problem.frame.device, requires_grad=True)
+
+
+def _valid(problem: Problem, probe: Sketch) -> Tensor | None:
+    """(batch, letters): where all slots of a probe exist."""
+    frame = problem.frame
+    letters = tuple(x for x in probe.letters if x in frame.sizes)
+    mask = frame.exists(letters)
+    for place, letter in enumerate(letters):
+        low, high = probe.window.get(letter, (0, frame.sizes[letter]))
+        lengths = frame.lengths(letter, letters)
+        shape = [1] * len(letters)
+        shape[place] = frame.sizes[letter]
+        steps = torch.arange(frame.sizes[letter], device=frame.device).reshape(shape)
+        reach = frame.sizes[letter] - high
+        if (low, reach) != (0, 0):
+            end = frame.sizes[letter] if lengths is None else lengths
+            mine = (steps >= low) & (steps + reach < end)
+            mask = mine if mask is None else mask & mine
+    if mask is not None and len(letters) < len(probe.letters):
+        mask = mask.unsqueeze(-1)
+    return mask
+
+
+def ask(
+    situation: Situation,
+    budget: int,
+    chains: bool,
+    wanted: Collection[str] = (),
+    *,
+    everything: bool = False,
+    scored: bool = True,
+) -> Query:
+    """Pose a query about some unknowns (or all); see `pose`."""
+    return Query(pose(situation, wanted, everything, scored), budget, chains)

@@ -1,0 +1,374 @@
+"""Carrying out a plan: sums for log Z and samples, maxima for the mode, and the way back to assignments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from graft.graph.terms import Axis, Element, Term
+from graft.inference.cut import element, shifted
+from graft.inference.grounding import Instance, Key
+from graft.inference.plan import Chain, General, Local, Plan
+from graft.inference.problem import Problem
+from graft.inference.tables import LogTable
+from graft.ops.chain import draw
+from graft.ops.dense import Dense, diagonal, entries, multiply, sum_from
+from graft.ops.logspace import logsumexp
+from graft.structured.linear_chain import LinearChain
+
+#: States of every unknown: (draws, batch, axes).
+Assignment = dict[str, Tensor]
+#: From log-weights (..., states) to chosen states (...).
+Choose = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """The result of a sweep.
+
+    Attributes:
+        value: (batch): log Z, or the greatest log-score.
+        records: per step, what choosing states on the way back needs.
+    """
+
+    value: Tensor
+    records: tuple[object, ...]
+
+
+def sweep(problem: Problem, plan: Plan, tables: Sequence[LogTable], maximum: bool = False) -> Swept:
+    """Sum (or maximise) over all unknowns.
+
+    Args:
+        problem: what is asked.
+        plan: how to go about it.
+        tables: the log-tables of the problem, in order.
+        maximum: maximise instead of summing.
+    """
+    return _Sweep(problem, tables, maximum).run(plan)
+
+
+class _Sweep:
+    def __init__(self, problem: Problem, tables: Sequence[LogTable], maximum: bool) -> None:
+        self.problem, self.maximum = problem, maximum
+        self.frame, self.sizes = problem.frame, problem.sizes
+        self.tables = dict(enumerate(tables))
+
+    def run(self, plan: Plan) -> Swept:
+        records: list[object] = []
+        total = torch.zeros(self.frame.batch, dtype=self.frame.dtype, device=self.frame.device)
+        for step in plan.steps:
+            if isinstance(step, Local):
+                records.append(self._local(step))
+                continue
+            value, record = self._chain(step) if isinstance(step, Chain) else self._general(step)
+            # batch axes of a component are independent: their log-values add up
+            total = total + sum_from(value, self.frame.rank)
+            records.append(record)
+        for number in plan.constants:
+            tensor = self.tables[number].dense(self.frame, self.sizes)
+            total = total + sum_from(tensor, self.frame.rank)
+        return Swept(total, tuple(records))
+
+    def _reduce(self, tensor: Tensor, dims: int) -> Tensor:
+        return tensor.amax(dims) if self.maximum else logsumexp(tensor, dims)
+
+    def _arranged(self, table: LogTable, letters: tuple[str, ...]) -> Tensor:
+        """(slots, batch, letters): axes the target lacks are summed (a product over independent elements)."""
+        tensor, lead = table.dense(self.frame, self.sizes), len(table.slots) + self.frame.rank
+        gone = [lead + i for i, x in enumerate(table.letters) if x not in letters]
+        if gone:
+            tensor = tensor.sum(gone)
+        have = tuple(x for x in table.letters if x in letters)
+        order = [lead + have.index(x) for x in letters if x in have]
+        tensor = tensor.permute((*range(lead), *order,))
+        for place, letter in enumerate(letters):
+            if letter not in have:
+                tensor = tensor.unsqueeze(lead + place)
+        return tensor
+
+    def _local(self, step: Local) -> Dense:
+        unknown = self.problem.unknowns[step.name]
+        parts = [Dense(t.slots, self._arranged(t, unknown.axes)) for t in map(self.tables.__getitem__, step.tables)]
+        zero = torch.zeros((unknown.states,) + (1,) * (self.frame.rank + len(unknown.axes)), dtype=self.frame.dtype)
+        joint = multiply([*parts, Dense((unknown.term,), zero.to(self.frame.device))], unknown.term)
+        ordered = joint.aligned((unknown.term, *step.others))
+        whole = ordered.expand(*ordered.shape[: 1 + len(step.others)], *self.frame.shape(()), *self._sizes(unknown.axes))
+        message = self._reduce(whole, 0)
+        left = LogTable(step.others, unknown.axes, message, {})
+        self.tables[step.result] = LogTable(step.others, step.letters, self._arranged(left, step.letters), {})
+        return Dense((unknown.term, *step.others), whole)
+
+    def _sizes(self, letters: Sequence[str]) -> tuple[int, ...]:
+        return tuple(self.sizes[x] for x in letters)
+
+    def _chain(self, step: Chain) -> tuple[Tensor, LinearChain]:
+        chain = _ChainTables(self, step).build()
+        if self.maximum:
+            if chain.length == 0:
+                return chain.log_partition, chain
+            return chain.top_k(1)[1][0], chain
+        return chain.log_partition, chain
+
+    def _general(self, step: General) -> tuple[Tensor, tuple[Dense, ...]]:
+        buckets = Grounded(self.problem, step.common).tables(step, self.tables)
+        records, rest = [], (*self.frame.batch, *self._sizes(step.common))
+        total = torch.zeros(rest, dtype=self.frame.dtype, device=self.frame.device)
+        for key in step.order.keys:
+            mine = [table for table in buckets if key in table.keys]
+            buckets = [table for table in buckets if key not in table.keys]
+            states = self.problem.unknowns[key[0]].states  # type: ignore[index]
+            one = torch.zeros((states,) + (1,) * len(rest), dtype=self.frame.dtype, device=self.frame.device)
+            joint = multiply([*mine, Dense((key,), one)], key)
+            records.append(joint)
+            message = self._reduce(joint.tensor, 0)
+            if len(joint.keys) == 1:
+                total = total + message
+            else:
+                buckets.append(Dense(joint.keys[1:], message))
+        for table in buckets:
+            total = total + table.tensor
+        return total, tuple(records)
+
+
+class Grounded:
+    """Cuts log-tables into those of single elements."""
+
+    def __init__(self, problem: Problem, common: tuple[str, ...]) -> None:
+        self.problem, self.common = problem, common
+
+    def tables(self, step: General, tables: Mapping[int, LogTable]) -> list[Dense]:
+        """One table per instance, over (keys, batch, common axes)."""
+        arranged = {number: self._arranged(tables[number]) for number in step.tables}
+        return [self._cut(instance, *arranged[instance.table]) for instance in step.instances]
+
+    def _arranged(self, table: LogTable) -> tuple[Tensor, int]:
+        """(unrolled letters, slots, batch, common) and the number of unrolled letters."""
+        frame = self.problem.frame
+        tensor, slots = table.dense(frame, self.problem.sizes), len(table.slots)
+        lead = slots + frame.rank
+        rest = [lead + i for i, x in enumerate(table.letters) if x not in self.common]
+        shared = [lead + table.letters.index(x) for x in self.common if x in table.letters]
+        tensor = tensor.permute((*rest, *range(lead), *shared,))
+        for place, letter in enumerate(self.common):
+            if letter not in table.letters:
+                tensor = tensor.unsqueeze(len(rest) + lead + place)
+        return tensor, len(rest)
+
+    def _cut(self, instance: Instance, tensor: Tensor, letters: int) -> Dense:
+        tensor = tensor[instance.at] if letters else tensor
+        outside = [i for i, key in enumerate(instance.keys) if key is None]
+        for place in reversed(outside):
+            # nothing stands there, so the factor does not vary with it
+            tensor = tensor.select(place, 0)
+        keys = tuple(key for key in instance.keys if key is not None)
+        for letter, at, position in instance.ends:
+            frame = self.problem.frame
+            lengths = frame.lengths(letter, self.common)
+            assert lengths is not None
+            here = lengths + position == at
+            tensor = torch.where(here, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+        return diagonal(Dense(keys, tensor))
+
+
+class _ChainTables:
+    """Collects the tables of a component that is a chain into unary and pairwise potentials."""
+
+    def __init__(self, sweep_: _Sweep, step: Chain) -> None:
+        self.sweep, self.step = sweep_, step
+        self.frame, self.letter = sweep_.frame, step.letter
+        self.unknown = sweep_.problem.unknowns[step.name]
+        self.size = sweep_.sizes[step.letter]
+        self.place = self.unknown.axes.index(step.letter)
+
+    def build(self) -> LinearChain:
+        states = self.unknown.states
+        rest = (*self.frame.batch, *self.sweep._sizes(self.step.common))
+        unary = torch.zeros((*rest, self.size, states), dtype=self.frame.dtype, device=self.frame.device)
+        static: Tensor | None = None
+        moving: Tensor | None = None
+        for number in self.step.tables:
+            table = self.sweep.tables[number]
+            if len(table.slots) == 1:
+                unary = unary + self._unary(table)
+            elif (still := self._static(table)) is not None:
+                static = still if static is None else static + still
+            else:
+                found = self._pairwise(table)
+                moving = found if moving is None else moving + found
+        pairwise = torch.zeros((states, states), dtype=unary.dtype, device=unary.device)
+        if static is not None:
+            pairwise = pairwise + static
+        if moving is not None:
+            pairwise = pairwise + moving
+        return LinearChain(unary, pairwise, lengths=self._lengths(rest))
+
+    def _lengths(self, rest: tuple[int, ...]) -> Tensor | None:
+        lengths = self.frame.lengths(self.letter, self.step.common)
+        return None if lengths is None else lengths.expand(rest)
+
+    def _moved(self, table: LogTable, letters: tuple[str, ...]) -> Tensor:
+        """(batch, letters, slots)."""
+        tensor = self.sweep._arranged(table, letters)
+        return tensor.movedim(tuple(range(len(table.slots))), tuple(range(-len(table.slots), 0)))
+
+    def _unary(self, table: LogTable) -> Tensor:
+        """(batch, common, T, S)."""
+        index = table.slots[0].indices[self.place]
+        if isinstance(index, Element):
+            tensor = self._moved(table, self.step.common).unsqueeze(-2)
+            steps = torch.arange(self.size, device=self.frame.device)
+            lengths = self.frame.lengths(self.letter, self.step.common)
+            if index.position >= 0:
+                here = steps == index.position
+            elif lengths is None:
+                here = steps == self.size + index.position
+            else:
+                here = steps == lengths.unsqueeze(-1) + index.position
+            return torch.where(here.unsqueeze(-1), tensor, torch.zeros((), dtype=tensor.dtype))
+        assert isinstance(index, Axis)
+        tensor = self._moved(table, (*self.step.common, self.letter))
+        return _rolled(tensor, index.offset)
+
+    def _offsets(self, table: LogTable) -> tuple[int, int]:
+        one, two = (slot.indices[self.place] for slot in table.slots)
+        assert isinstance(one, Axis) and isinstance(two, Axis)
+        return one.offset, two.offset
+
+    def _static(self, table: LogTable) -> Tensor | None:
+        """(S, S) if a table is the same at every step and in every row."""
+        low, high = table.window.get(self.letter, (0, self.size))
+        one, two = self._offsets(table)
+        reach = (max(0, -one, -two), self.size - max(0, one, two))
+        flat = all(n == 1 for n in table.tensor.shape[2:])
+        if not (table.natural and flat and (low, high) == reach and low + max(one, two) == 1):
+            return None
+        tensor = table.tensor.reshape(table.tensor.shape[:2])
+        return tensor if one < two else tensor.T
+
+    def _pairwise(self, table: LogTable) -> Tensor:
+        """(batch, common, T-1, S, S), from the earlier to the later."""
+        one, two = self._offsets(table)
+        tensor = self._moved(table, (*self.step.common, self.letter))
+        tensor = tensor if one < two else tensor.transpose(-1, -2)
+        # entry t of the table couples the elements up to t + max(offsets)
+        shift = max(one, two)
+        rows = tensor.movedim(-3, -1)
+        rows = _rolled(rows.transpose(-1, -2), shift).transpose(-1, -2) if shift else rows
+        return rows.movedim(-1, -3)[..., 1:, :, :]
+
+
+def _rolled(tensor: Tensor, offset: int) -> Tensor:
+    """(..., T, S): entry t moves to t + offset; what moves in is 0."""
+    if offset == 0:
+        return tensor
+    size = tensor.shape[-2]
+    pad = (0, 0, offset, 0) if offset > 0 else (0, 0, 0, -offset)
+    padded = torch.nn.functional.pad(tensor, pad)
+    return padded[..., :size, :] if offset > 0 else padded[..., -offset:, :]
+
+
+def assign(problem: Problem, plan: Plan, swept: Swept, choose: Choose, draws: int, mode: bool) -> Assignment:
+    """Choose states on the way back: a sample, or the mode after a maximising sweep.
+
+    Args:
+        problem: what was swept.
+        plan: how.
+        swept: the result.
+        choose: picks states from log-weights, (draws, ..., states) to (draws, ...).
+        draws: how many assignments.
+        mode: chains give their mode rather than samples.
+
+    Returns:
+        States by variable, (draws, batch, axes).
+    """
+    found: Assignment = {}
+    for step, record in reversed(list(zip(plan.steps, swept.records, strict=True))):
+        if isinstance(step, Local):
+            assert isinstance(record, Dense)
+            found[step.name] = _pick_local(problem, step, record, found, choose, draws)
+        elif isinstance(step, Chain):
+            assert isinstance(record, LinearChain)
+            states = record.mode().unsqueeze(0) if mode else record.sample((draws,))
+            found[step.name] = _with_axes(problem, step.name, states, (*step.common, step.letter))
+        else:
+            assert isinstance(record, tuple)
+            found.update(_pick_general(problem, step, record, choose, draws))
+    return found
+
+
+def _with_axes(problem: Problem, name: str, states: Tensor, letters: tuple[str, ...]) -> Tensor:
+    """(draws, batch, letters) with the letters in the order of the variable's axes."""
+    start = 1 + problem.frame.rank
+    order = [start + letters.index(x) for x in problem.unknowns[name].axes]
+    return states.permute((*range(start), *order,))
+
+
+def _pick_local(
+    problem: Problem, step: Local, record: Dense, found: Assignment, choose: Choose, draws: int
+) -> Tensor:
+    unknown = problem.unknowns[step.name]
+    index = [_looked(problem, slot, unknown.axes, found) for slot in step.others]
+    weights = entries(record.tensor, index)
+    return choose(weights.expand(draws, *weights.shape[1:]))
+
+
+def _looked(problem: Problem, slot: Term, letters: tuple[str, ...], found: Assignment) -> Tensor:
+    """States of another unknown where a slot reads it: (draws, batch, letters)."""
+    frame, unknown = problem.frame, problem.unknowns[slot.name]
+    tensor, labels = found[slot.name], list(unknown.axes)
+    for place in range(len(labels) - 1, -1, -1):
+        letter, index = labels[place], slot.indices[place]
+        size, dim = problem.sizes[letter], 1 + frame.rank + place
+        lengths = frame.lengths(letter, tuple(labels[:place]))
+
+        def fill(keep: bool, dim: int = dim, tensor: Tensor = tensor) -> Tensor:
+            return torch.zeros((1,) * (tensor.dim() - (not keep)), dtype=torch.long, device=tensor.device)
+
+        if isinstance(index, Element):
+            tensor = element(tensor, dim, index.position, size, lengths, fill)
+            labels.pop(place)
+        elif isinstance(index, Axis):
+            tensor = shifted(tensor, dim, index.offset, (0, size), size, lengths, fill)
+    start = 1 + frame.rank
+    tensor = tensor.permute((*range(start), *(start + labels.index(x) for x in letters if x in labels),))
+    for place, letter in enumerate(letters):
+        if letter not in labels:
+            tensor = tensor.unsqueeze(start + place)
+    return tensor
+
+
+def _pick_general(
+    problem: Problem, step: General, records: Sequence[Dense], choose: Choose, draws: int
+) -> Assignment:
+    chosen: dict[Key, Tensor] = {}
+    rest = (*problem.frame.batch, *(problem.sizes[x] for x in step.common))
+    for key, joint in reversed(list(zip(step.order.keys, records, strict=True))):
+        table = joint.tensor.expand(*joint.tensor.shape[: len(joint.keys)], *rest)
+        weights = entries(table, [chosen[other] for other in joint.keys[1:]])  # type: ignore[index]
+        chosen[key] = choose(weights.expand(draws, *weights.shape[1:]))  # type: ignore[index]
+    return {name: gathered(problem, name, step.common, chosen, (draws, *rest)) for name in step.names}
+
+
+def gathered(
+    problem: Problem, name: str, common: tuple[str, ...], chosen: Mapping[Key, Tensor], lead: tuple[int, ...]
+) -> Tensor:
+    """The elements of one variable side by side: (draws, batch, axes)."""
+    axes = problem.unknowns[name].axes
+    unrolled = tuple(x for x in axes if x not in common)
+    sizes = [problem.sizes[x] for x in unrolled]
+    mine = sorted((key[1], value) for key, value in chosen.items() if key[0] == name) if prod(sizes) else []
+    if not mine:
+        return torch.zeros((*lead[: len(lead) - len(common)], *(problem.sizes[x] for x in axes)), dtype=torch.long)
+    stacked = torch.stack([value.expand(lead) for _, value in mine], -1).reshape(*lead, *sizes)
+    return _with_axes(problem, name, stacked, (*common, *unrolled))
+
+
+def argmax(weights: Tensor) -> Tensor:
+    return weights.argmax(-1)
+
+
+__all__ = ["Assignment", "argmax", "assign", "draw", "sweep"]

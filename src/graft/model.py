@@ -1,0 +1,252 @@
+"""`Model`: a factorisation written as in a textbook, and everything it can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graft.distributions.supports import Support
+from graft.errors import GraftError
+from graft.graph.factor_graph import FactorGraph, build
+from graft.inference.clean import narrow
+from graft.inference.query import ask
+from graft.inference.settle import Situation, settle
+from graft.inference.shapes import ShapeReport, report
+from graft.posterior import BUDGET, Posterior, Values
+
+
+class Model(nn.Module):
+    r"""A probabilistic model: formulas and the modules that compute their factors.
+
+    The joint is the product of all factors over one normaliser,
+    $p(\text{random} \mid \text{inputs}) = \frac{1}{Z} \prod_f f$; if every factor is a conditional, $Z = 1$.
+
+    Args:
+        factors: modules by formula, or (formula, module) pairs for repeated scopes.
+        support: what values variables take, where no factor knows: `Real(5)`, `Binary(784)`, `Finite(10)`.
+        sizes: of axes, where no value tells.
+        labels: names of states.
+
+    Raises:
+        FormulaError: if the model does not make sense as written; the text at fault is underlined.
+
+    Example:
+        >>> from graft.factors import Categorical
+        >>> rain = Model({
+        ...     "rain": Categorical(probs=torch.tensor([0.8, 0.2])),
+        ...     "wet | rain": Categorical(probs=torch.tensor([[0.9, 0.1], [0.2, 0.8]])),
+        ... })
+        >>> posterior = rain.given(wet=torch.tensor(1))
+        >>> posterior.marginals["rain"].probs
+        tensor([0.3333, 0.6667])
+    """
+
+    def __init__(
+        self,
+        factors: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        *,
+        support: Mapping[str, Support] | None = None,
+        sizes: Mapping[str, int] | None = None,
+        labels: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        super().__init__()
+        pairs = list(factors.items()) if isinstance(factors, Mapping) else list(factors)
+        self.graph: FactorGraph = build(pairs, support or {}, labels or {})
+        self.sizes = dict(sizes or {})
+        # modules by place: formulas hold characters that parameter names may not
+        self.factors = nn.ModuleList(n.module for n in self.graph.nodes if isinstance(n.module, nn.Module))
+
+    def forward(self, *_: Any, **__: Any) -> Tensor:
+        raise GraftError("a model is not called: ask it for log_prob, given, sample or score")
+
+    def log_prob(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        budget: int | None = None,
+        **named: Any,
+    ) -> Tensor:
+        r"""$\log p(\text{values} \mid \text{inputs})$, whatever is unnamed summed or integrated out exactly.
+
+        Args:
+            values: random variables and inputs by name, in one dict or as keywords.
+            lengths: how many elements of the time axis exist in each row (a dict by axis if there are several).
+            mask: which elements exist, likewise.
+            sizes: of axes that no value has.
+            budget: bytes that all tables together may take.
+
+        Returns:
+            Log-probabilities, shape batch; `-inf` (with zero gradient) where the values are impossible.
+
+        Raises:
+            GraftError: wrong names, shapes or values.
+            IntractableError: if no exact engine can answer within the budget.
+        """
+        situation = self._settle({**(values or {}), **named}, lengths, mask, sizes)
+        limit = BUDGET if budget is None else int(budget)
+        evidence = ask(situation, limit, True).log_partition
+        if self.graph.directed:
+            return evidence
+        inputs = {n: v for n, v in {**(values or {}), **named}.items() if not self.graph.variables[n].is_random}
+        whole = self._settle(inputs, lengths, mask, dict(situation.frame.sizes), situation.frame.batch)
+        normaliser = ask(whole, limit, True, scored=False).log_partition
+        dead = evidence == -torch.inf
+        return torch.where(dead, evidence, evidence - torch.where(dead, 0.0, normaliser))
+
+    def score(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        **named: Any,
+    ) -> Tensor:
+        """The sum of all log-factors at a full assignment, not normalised; shape batch.
+
+        Raises:
+            GraftError: if a random variable is not given in full.
+        """
+        situation = self._settle({**(values or {}), **named}, lengths, mask, sizes)
+        for name in self.graph.random:
+            found = situation.given.get(name)
+            if found is None or found.value is None or found.cells is not None:
+                raise GraftError(f"score is of a full assignment: {name} is not given in full")
+        return ask(situation, BUDGET, True).log_partition
+
+    def given(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        budget: int | None = None,
+        **named: Any,
+    ) -> Posterior:
+        """The posterior over everything not given.
+
+        Args:
+            values: evidence and inputs by name: tensors (-1 for a missing state), `Partial`, `Soft`, `Missing`.
+            lengths: as in `log_prob`.
+            mask: as in `log_prob`.
+            sizes: as in `log_prob`.
+            budget: bytes that all tables together may take.
+
+        Raises:
+            GraftError: wrong names, shapes or values.
+            IntractableError: naming the variables or the clique, its size and what would serve.
+        """
+        evidence = {**(values or {}), **named}
+
+        def again(more: Mapping[str, Any]) -> Posterior:
+            merged = self._settle({**evidence, **more}, lengths, mask, sizes)
+            return Posterior(_weighed(merged, situation, more), again, budget)
+
+        situation = self._settle(evidence, lengths, mask, sizes)
+        return Posterior(situation, again, budget)
+
+    def sample(
+        self,
+        shape: tuple[int, ...] | int = (),
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        **named: Any,
+    ) -> Values:
+        """Draw everything, given inputs (and, if wanted, some of the random variables).
+
+        Args:
+            shape: of the draws; stands before the batch.
+            values: inputs by name.
+            seed: makes the draws repeatable without touching the global random state.
+            lengths: as in `log_prob`.
+            mask: as in `log_prob`.
+            sizes: as in `log_prob`.
+
+        Returns:
+            Values by name, (shape, batch, axes, event).
+        """
+        posterior = self.given(values or {}, lengths=lengths, mask=mask, sizes=sizes, **named)
+        return posterior.sample(shape, seed=seed)
+
+    def shapes(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        **named: Any,
+    ) -> ShapeReport:
+        """What every factor receives and returns, as batch | axes | event; prints as a table."""
+        return report(self._settle({**(values or {}), **named}, lengths, mask, sizes))
+
+    def latex(self) -> str:
+        """The factorisation as LaTeX."""
+        from graft.graph.latex import latex
+
+        return latex(self.graph)
+
+    def draw(self, guide: Model | None = None, path: Any = None) -> Any:
+        """The diagram, in the augmented notation of Hu et al. (2017).
+
+        Args:
+            guide: drawn dashed beside the model.
+            path: where to write it (.png, .svg, .pdf); if not given, nothing is written.
+
+        Returns:
+            A matplotlib figure.
+        """
+        from graft.plots.diagram import draw
+
+        return draw(self.graph, None if guide is None else guide.joined(self), path)
+
+    def joined(self, model: Model) -> FactorGraph:
+        """This model as a guide of another: its formulas checked against the other's names, axes and supports."""
+        pairs = [(node.formula.text, node.module) for node in self.graph.nodes]
+        told = {n: v.support for n, v in self.graph.variables.items() if v.support is not None}
+        return build(pairs, told, {}, around=model.graph)
+
+    def _settle(
+        self,
+        values: Mapping[str, Any],
+        lengths: Any,
+        mask: Any,
+        sizes: Mapping[str, int] | None,
+        batch: tuple[int, ...] | None = None,
+    ) -> Situation:
+        told = {**self.sizes, **(sizes or {})}
+        return settle(self.graph, values, lengths, mask, told, dtype=self._dtype(), batch=batch)
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    def __repr__(self) -> str:
+        lines = [f"    {node.formula.text!r}: {type(node.module).__name__}" for node in self.graph.nodes]
+        return "Model({\n" + ",\n".join(lines) + "\n})"
+
+
+def _weighed(merged: Situation, before: Situation, more: Mapping[str, Any]) -> Situation:
+    """Values that narrow earlier evidence on states keep its weights."""
+    given = dict(merged.given)
+    for name in more:
+        old = before.given.get(name)
+        if old is not None and old.log_mask is not None:
+            given[name] = narrow(given[name], old, merged.graph.variables[name])
+    return replace(merged, given=given)

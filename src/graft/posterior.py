@@ -1,0 +1,215 @@
+"""`Posterior`: everything one can ask of a model given evidence."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from graft.errors import GraftError
+from graft.inference.answers import Filtered, Marginals, expectation
+from graft.inference.draws import complete, decoded, outward, seeded
+from graft.inference.explain import Explanation, explain
+from graft.inference.kbest import k_best
+from graft.inference.plan import make
+from graft.inference.query import Query, ask
+from graft.inference.settle import Situation
+from graft.inference.sweep import argmax, assign, draw
+
+#: Bytes that the tables of one query may take unless `budget=` says otherwise.
+BUDGET = 2**31
+
+Values = dict[str, Tensor]
+
+
+class Posterior:
+    """A distribution over everything not given.
+
+    Made by `Model.given`. All queries are exact; they are computed when first asked for and then kept.
+
+    Attributes:
+        kind: "exact".
+    """
+
+    kind = "exact"
+
+    def __init__(
+        self,
+        situation: Situation,
+        again: Callable[[Mapping[str, Any]], Posterior],
+        budget: int | None = None,
+        chains: bool = True,
+    ) -> None:
+        self._situation, self._again, self._chains = situation, again, chains
+        self._budget = BUDGET if budget is None else int(budget)
+        _ = self._query.plan  # refuse what is too wide before anything is allocated
+
+    @cached_property
+    def _query(self) -> Query:
+        """The sum over what the evidence depends on."""
+        return ask(self._situation, self._budget, self._chains)
+
+    @cached_property
+    def _joint(self) -> Query:
+        """The sum over all unknowns."""
+        return ask(self._situation, self._budget, self._chains, everything=True)
+
+    @property
+    def log_partition(self) -> Tensor:
+        """The log of the sum, over everything not given, of the product of all factors; shape batch.
+
+        For a model of conditionals alone it is the log-probability of the evidence. Rows of probability zero have
+        `-inf`, with zero gradient.
+        """
+        return self._query.log_partition
+
+    @property
+    def marginals(self) -> Marginals:
+        """Marginals by name, ``marginals["y"]`` (a distribution, batch shape = batch + axes), or of several terms,
+        ``marginals["y[t-1], y[t]"]`` (a tensor: batch, axes, one axis of states per term).
+
+        A time axis read with offsets loses the elements at which no such pair stands: T-1 of T. At removed elements
+        a `Categorical` is uniform, a table 0.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        return self._marginals
+
+    @cached_property
+    def _marginals(self) -> Marginals:
+        return Marginals(self._situation, self._budget, self._chains, self._query)
+
+    @cached_property
+    def filtered(self) -> Filtered:
+        """Per time axis, the marginal of an element given the evidence up to it (directed models)."""
+        return Filtered(self._situation, self._budget, self._chains, present=True)
+
+    @cached_property
+    def predicted(self) -> Filtered:
+        """Per time axis, the marginal of an element given the evidence before it (directed models)."""
+        return Filtered(self._situation, self._budget, self._chains, present=False)
+
+    def log_prob(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Tensor:
+        """log p(values | evidence), whatever is unnamed summed out; shape batch.
+
+        Args:
+            values: by name, in one dict or as keywords.
+
+        Returns:
+            `-inf` where the values, or the evidence, have probability zero.
+
+        Raises:
+            GraftError: a name is given already, or the values cannot be.
+        """
+        asked = {**(values or {}), **named}
+        for name in asked:
+            found = self._situation.given.get(name)
+            if found is not None and found.log_mask is None and found.cells is None:
+                raise GraftError(f"{name} is evidence already")
+        both = self._again(asked).log_partition
+        one = self.log_partition
+        return torch.where(one == -torch.inf, one, both - torch.where(one == -torch.inf, 0.0, one))
+
+    def sample(self, shape: tuple[int, ...] | int = (), *, seed: int | None = None) -> Values:
+        """Draw everything not given, jointly.
+
+        Args:
+            shape: of the draws; stands before the batch.
+            seed: makes the draws repeatable without touching the global random state.
+
+        Returns:
+            Values by name, (shape, batch, axes, event); 0 at removed elements.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        with seeded(seed), torch.no_grad():
+            return self._sample(shape, lambda dist: dist.sample())
+
+    def _sample(self, shape: tuple[int, ...], how: Callable[[Distribution], Tensor]) -> Values:
+        query, frame = self._query, self._situation.frame
+        query.possible("sample")
+        count = int(torch.Size(shape).numel())
+        states = assign(
+            query.problem, query.plan, query.swept, lambda w: draw(w, None), draws=count, mode=False
+        )
+        chosen = {n: v.reshape(*shape, *v.shape[1:]) for n, v in decoded(query.problem, states).items()}
+        found = complete(self._situation, chosen, shape, how)
+        return outward(found, self._situation.graph.variables, frame.expanded(shape))
+
+    def mode(self) -> Values:
+        """The most probable joint assignment of all unknowns, by name; 0 at removed elements.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+            IntractableError: if an unknown is continuous.
+        """
+        query = self._joint
+        with torch.no_grad():
+            query.possible("mode")
+            states = assign(query.problem, query.plan, query.best(), argmax, draws=1, mode=True)
+            found = {n: v[0] for n, v in decoded(query.problem, states).items()}
+            return outward(found, self._situation.graph.variables, self._situation.frame)
+
+    def top_k(self, k: int) -> tuple[Values, Tensor]:
+        """The k assignments of greatest score, best first.
+
+        Args:
+            k: how many.
+
+        Returns:
+            Values by name, (k, batch, axes, event), and their scores (k, batch): the sum of all log-factors, so that
+            `scores - log_partition` are log-probabilities. Where there are fewer than k, scores are `-inf`.
+        """
+        if k < 1:
+            raise GraftError(f"k must be at least 1, not {k}")
+        problem = self._joint.problem
+        with torch.no_grad():
+            plan = make(problem, self._budget // k, unroll=True)
+            states, scores = k_best(problem, plan, self._joint.tables, k)
+            frame = self._situation.frame.expanded((k,))
+            return outward(decoded(problem, states), self._situation.graph.variables, frame), scores
+
+    def entropy(self) -> Tensor:
+        r"""The entropy $-E[\log p(\text{unknowns} \mid \text{evidence})]$ of all unknowns jointly, in nats; shape batch.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+            IntractableError: if an unknown is continuous.
+        """
+        self._joint.possible("entropy")
+        return self._joint.entropy()
+
+    def expectation(self, f: Callable[..., Tensor], terms: str | None = None) -> Tensor:
+        """E[f] of a function of discrete unknowns, at every element of their axes.
+
+        Args:
+            f: takes one tensor of values per term, with the states of the first term along the first dimension, those
+                of the second along the second and so on (it may return further dimensions after those).
+            terms: what it takes, such as ``"y[t-1], y[t]"``; by default the variables its parameters name.
+
+        Returns:
+            (batch, axes, further dimensions).
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        if terms is None:
+            terms = ", ".join(inspect.signature(f).parameters)
+        return expectation(self.marginals, f, terms)
+
+    def explain(self) -> Explanation:
+        """The plan: how each variable is dealt with, at what cost, exact or not; prints as a table."""
+        return explain(self._query)
+
+    def __repr__(self) -> str:
+        return f"Posterior over {', '.join(self._query.problem.unknowns) or 'nothing discrete'} (exact)"
+
+
