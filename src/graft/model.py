@@ -41,7 +41,7 @@ class Model(nn.Module):
         ...     "wet | rain": Categorical(probs=torch.tensor([[0.9, 0.1], [0.2, 0.8]])),
         ... })
         >>> posterior = rain.given(wet=torch.tensor(1))
-        >>> posterior.marginals["rain"].probs
+        >>> posterior.marginals["rain"].probs.detach()
         tensor([0.3333, 0.6667])
     """
 

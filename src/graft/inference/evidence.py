@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,6 +24,13 @@ class Partial:
 
     allowed: Bool[Tensor, "*batch states"]
 
+    def __len__(self) -> int:
+        return len(self.allowed)
+
+    def __getitem__(self, rows: Any) -> Partial:
+        """The evidence of some rows of the batch."""
+        return Partial(self.allowed[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Soft:
@@ -38,6 +46,13 @@ class Soft:
     """
 
     log_weights: Float[Tensor, "*batch states"]
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+    def __getitem__(self, rows: Any) -> Soft:
+        """The evidence of some rows of the batch."""
+        return Soft(self.log_weights[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,3 +71,10 @@ class Missing:
 
     value: Tensor
     where: Bool[Tensor, "..."]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, rows: Any) -> Missing:
+        """The evidence of some rows of the batch."""
+        return Missing(self.value[rows], self.where[rows])

@@ -1,1 +1,1 @@
-
+"""Fitting: sees only `objective(batch) -> loss`."""

@@ -1,0 +1,159 @@
+"""A guide beside its model, run as one program.
+
+Names that the guide reads resolve to evidence, then to its own, then to the model's computed variables (VRNN's
+`h[t-1]`, DRAW's `c[t-1]`). A name the guide gives that the model draws, or takes as input, is what it proposes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from graft.errors import FormulaError, GraftError
+from graft.graph.factor_graph import FactorGraph
+from graft.graph.nodes import Node, Variable
+from graft.graph.recurrence import Schedule, schedule
+from graft.inference.clean import Given
+from graft.inference.domain import window
+from graft.inference.inputs_only import InputsOnly
+from graft.inference.ready import Ready
+from graft.inference.run import Runner
+from graft.inference.scoring import Scorer
+from graft.inference.settle import Situation
+from graft.inference.store import Store
+from graft.inference.tables import LogTable
+from graft.inference.values import Value
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A guide checked against its model.
+
+    Attributes:
+        model: the model's graph.
+        guide: the guide's, built around the model's.
+        proposes: names the guide gives that the model draws or takes as input.
+    """
+
+    model: FactorGraph
+    guide: FactorGraph
+    proposes: tuple[str, ...]
+
+    def producers(self, known: frozenset[str]) -> list[Node]:
+        """What makes every value, given the evidence: the guide's factors and the model's functions."""
+        nodes = [n for n in self.guide.nodes if n.kind != "potential" and n.head.name not in known]
+        for name in self.model.computed:
+            if name not in known:
+                nodes += self.model.variables[name].functions
+        return [replace(node, place=place) for place, node in enumerate(nodes)]
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """All variables; those the guide gives have the guide's factors."""
+        own = {n: v for n, v in self.guide.variables.items() if v.nodes}
+        return {**self.guide.variables, **self.model.variables, **own}
+
+
+def join(model: FactorGraph, guide: FactorGraph) -> Program:
+    """Check a guide against its model, cycles of the two together included.
+
+    Raises:
+        FormulaError: if the guide gives what the model computes, reads a random name that neither evidence nor guide
+            gives, or the two form a cycle.
+    """
+    proposes = []
+    for name, variable in guide.variables.items():
+        if not variable.nodes:
+            continue
+        other = model.variables.get(name)
+        if other is not None and other.is_computed:
+            node = variable.nodes[0]
+            raise FormulaError(f"the guide gives {name}, which the model computes", node.formula.text, node.head.span)
+        if other is not None:
+            proposes.append(name)
+    program = Program(model, guide, tuple(proposes))
+    # what the guide conditions on is evidence: only what the two make is checked for cycles
+    schedule(program.producers(frozenset()), program.variables)
+    return program
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """One run of a guide beside its model.
+
+    Attributes:
+        situation: of the model, the proposed values among what is given.
+        log_q: log-tables of the guide's conditionals at what they drew.
+        store: all values, the guide's own included.
+    """
+
+    situation: Situation
+    log_q: dict[Node, LogTable]
+    store: Store
+
+
+def propose(program: Program, situation: Situation, draw: Callable[[Distribution], Tensor]) -> Proposal:
+    """Run a guide beside its model.
+
+    Args:
+        program: the pair.
+        situation: evidence of the model's call.
+        draw: how to turn a distribution into a value.
+
+    Raises:
+        GraftError: if the guide reads a random name that is neither evidence nor its own.
+    """
+    if not program.guide.directed:
+        raise GraftError("potentials in a guide multiply conjugate factors of the model, which no engine here does")
+    values = {n: g.value for n, g in situation.given.items() if g.value is not None}
+    _readable(program, values)
+    store = Store(situation.frame, program.variables)
+    store.values = {name: Value(value) for name, value in values.items()}
+    nodes = program.producers(frozenset(values))
+    ready = _ready(program, situation, values, nodes)
+    order: Schedule = schedule(nodes, program.variables)
+    Runner(store, draw, ready).run(order)
+    scorer = Scorer(store, ready, {})
+    log_q = {}
+    for node in nodes:
+        where = window(node, program.variables, situation.frame)
+        if node.kind == "conditional" and where is not None:
+            log_q[node] = scorer.table(node, where, evidence=True)
+    proposed = {n: Given(value=store.values[n].tensor) for n in program.proposes if n not in values}
+    return Proposal(replace(situation, given={**situation.given, **proposed}), log_q, store)
+
+
+def _readable(program: Program, values: Mapping[str, Tensor]) -> None:
+    for node in program.guide.nodes:
+        for term in node.reads:
+            own = program.guide.variables[term.name].nodes
+            other = program.model.variables.get(term.name)
+            if own or term.name in values or (other is not None and other.is_computed):
+                continue
+            what = "is random in the model and not given" if other is not None else "nobody gives"
+            raise node.fail(f"the guide reads {term.name}, which {what}", term)
+
+
+def _ready(
+    program: Program, situation: Situation, values: Mapping[str, Tensor], nodes: list[Node]
+) -> dict[Node, Ready]:
+    """Factors of the guide that read only evidence, and of the model that read only inputs, called once."""
+    frame = situation.frame
+    restored = {n: frame.restore(v, program.variables[n].axes) for n, v in values.items()}
+    mine = InputsOnly(program.guide, restored, situation.ready.asked, situation.ready.sizes)
+    mine.frame = frame
+    found: dict[Node, Ready] = {}
+    for node in nodes:
+        twin = _twin(program, node)
+        source = mine if twin in mine else situation.ready if twin in situation.ready else None
+        if source is not None:
+            found[node] = replace(source[twin], node=node)
+    return found
+
+
+def _twin(program: Program, node: Node) -> Node:
+    """The node of the model or guide that a renumbered one stands for."""
+    return next(n for n in (*program.guide.nodes, *program.model.nodes) if n.formula is node.formula)

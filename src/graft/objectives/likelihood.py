@@ -1,0 +1,52 @@
+"""Exact (conditional) maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from graft.errors import GraftError
+from graft.model import Model
+from graft.objectives.base import Objective, split
+
+
+class Likelihood(Objective):
+    r"""Minus the mean of $\log p(\text{batch} \mid \text{given})$, unnamed variables summed out exactly.
+
+    With names in `given` it is the conditional criterion
+    $\log p(\text{batch}) - \log p(\text{given})$ (for a hidden Markov model: Bengio et al. 1992, "global optimisation";
+    Bahl et al. 1986, maximum mutual information), each side by its own sum.
+
+    Args:
+        model: whose parameters are fitted.
+        given: names conditioned on; inputs always are, and a computed variable that is also scored counts as evidence
+            of its inputs.
+
+    Raises:
+        GraftError: if `given` names no variable.
+
+    Example:
+        >>> import torch
+        >>> from graft.factors import Categorical
+        >>> coin = Model({"x": Categorical(probs=torch.tensor([0.25, 0.75]))})
+        >>> loss = Likelihood(coin)({"x": torch.tensor([1, 1, 0, 1])})
+        >>> round(loss.item(), 4)
+        0.5623
+    """
+
+    def __init__(self, model: Model, given: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.model, self.given = model, tuple(given)
+        for name in self.given:
+            if name not in model.graph.variables:
+                raise GraftError(f"given names {name!r}; the model has {', '.join(model.graph.variables)}")
+
+    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        values, options = split(batch)
+        parts = {"log_prob": self.model.log_prob(values, **options)}
+        if self.given:
+            known = {n: v for n, v in values.items() if n in self.given or self.model.graph.variables[n].is_input}
+            parts["given"] = -self.model.log_prob(known, **options)
+        return parts
