@@ -2,7 +2,7 @@ r"""A factorisation as LaTeX, and the spelling of names and indices that diagram
 
 Elements run from 0 to the capital of their axis: `s[0]` is $s_{0}$, `s[-1]` is $s_{T}$, `s[-2]` is $s_{T-1}$; a whole
 axis is a colon, `c[:]` is $c_{:}$. A number at the end of a name is written above it, `h1` is $h^{(1)}$, so that it
-cannot be taken for the element `h[1]`. Every line parses in matplotlib's mathtext as well.
+cannot be taken for the element `h[1]`. Matplotlib's mathtext reads every line too, but for `\&`, which it wants bare.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,8 +30,8 @@ class Run:
         seconds: of the whole fit.
     """
 
-    history: tuple[dict[str, float], ...] = ()
-    seconds: float = field(default=0.0)
+    history: tuple[Mapping[str, float | int], ...] = ()
+    seconds: float = 0.0
 
 
 def fit(
@@ -92,7 +92,7 @@ def fit(
     with _bar(progress, epochs) as advance:
         for epoch in range(epochs):
             loss = _epoch(fabric, module, stepper, loader)
-            figures = {"epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started}
+            figures: dict[str, float | int] = {"epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started}
             history.append({**figures, **(watch(epoch + 1) if watch is not None else {})})
             advance(history[-1])
     return Run(tuple(history), time.perf_counter() - started)

@@ -1,0 +1,32 @@
+# Two commands do everything: `make demo` and `make test`. Both set up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test test-all lint clean
+
+setup: $(VENV)/.done
+
+# versions are pinned in constraints.txt; torch first, so that nothing else chooses its build
+$(VENV)/.done: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/graft train nn_hmm run=runs/demo
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: setup lint
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs build .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,152 @@
+"""How well a layout reads: what must not be, and what had better be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from graft.plots.geometry import Array, closeness, crossing, overlaps, rectangles
+from graft.plots.marks import Box, Edge, Symbol
+
+#: Inches from one row to the next.
+ROW = 0.9
+_LOOP = 0.3
+
+
+class Cost:
+    """The cost of many layouts at once; hard faults cost hundreds, blemishes a few.
+
+    Args:
+        symbols: what is to be placed.
+        edges: between them.
+        boxes: the innermost first.
+        room: more width for every symbol, where texts will stand beside it.
+    """
+
+    def __init__(
+        self, symbols: Sequence[Symbol], edges: Sequence[Edge], boxes: Sequence[Box], room: float = 0.0
+    ) -> None:
+        place = {s.key: k for k, s in enumerate(symbols)}
+        self.half = np.array([s.half for s in symbols])
+        factor = np.array([s.kind == "factor" for s in symbols])
+        # arrowheads and notes need air around variables
+        self.air = self.half + np.where(factor, 0.06, 0.22)[:, None] + np.array([room, 0.0])
+        looped = [e.source == e.target for e in edges]
+        self.reach = self.half + 0.02
+        for edge, loop in zip(edges, looped, strict=True):
+            if loop or not edge.source:
+                self.reach[place[edge.target]] = self.half[place[edge.target]] + _LOOP
+        self.members = [[place[key] for key in box.members] for box in boxes]
+        self._pairs(len(symbols))
+        self._edges(edges, place)
+        self._preferences(symbols, edges, place)
+
+    def _pairs(self, count: int) -> None:
+        self.pairs = np.array(list(combinations(range(count), 2)), dtype=int).reshape(-1, 2)
+        boxes = range(len(self.members))
+        self.strangers = np.array(
+            [(k, v) for k in boxes for v in range(count) if v not in self.members[k]], dtype=int
+        ).reshape(-1, 2)
+        self.apart = np.array(
+            [(j, k) for j, k in combinations(boxes, 2) if not set(self.members[j]) & set(self.members[k])],
+            dtype=int,
+        ).reshape(-1, 2)
+
+    def _edges(self, edges: Sequence[Edge], place: dict[str, int]) -> None:
+        found = {
+            tuple(sorted((place[e.source], place[e.target])))
+            for e in edges
+            if e.source and e.source != e.target
+        }
+        ends = sorted(found)
+        self.ends = np.array(ends, dtype=int).reshape(-1, 2)
+        count = len(self.half)
+        self.passing = np.array(
+            [(k, v) for k, pair in enumerate(ends) for v in range(count) if v not in pair], dtype=int
+        ).reshape(-1, 2)
+        self.crossings = np.array(
+            [(j, k) for j, k in combinations(range(len(ends)), 2) if not set(ends[j]) & set(ends[k])],
+            dtype=int,
+        ).reshape(-1, 2)
+        self.foreign = np.array(
+            [(k, b) for k, pair in enumerate(ends) for b, m in enumerate(self.members) if not set(pair) & set(m)],
+            dtype=int,
+        ).reshape(-1, 2)
+
+    def _preferences(self, symbols: Sequence[Symbol], edges: Sequence[Edge], place: dict[str, int]) -> None:
+        """Pairs that should lie one above the other, and how much that matters."""
+        found: dict[tuple[int, int], float] = {}
+        for edge in edges:
+            if not edge.source or edge.source == edge.target or edge.shifted:
+                continue
+            source, target = place[edge.source], place[edge.target]
+            if edge.head != "none":
+                key, weight = ((target, source), 3.0) if edge.guide else ((source, target), 14.0)
+            else:
+                key, weight = (target, source), 5.0 if symbols[source].kind == "input" else 0.0
+            found[key] = max(found.get(key, 0.0), weight)
+        for upper, lower in stacked(edges):
+            found.setdefault((place[upper], place[lower]), 2.5)
+        self.above = np.array(list(found), dtype=int).reshape(-1, 2)
+        self.weight = np.array(list(found.values()))
+
+    def __call__(self, at: Array) -> Array:
+        """The cost of every layout (layouts, symbols, 2)."""
+        low, high = rectangles(at - self.reach, at + self.reach, self.members) if self.members else (at, at)
+        return self._faults(at, low, high) + self._lines(at, low, high) + self._shape(at, low, high)
+
+    def _faults(self, at: Array, low: Array, high: Array) -> Array:
+        i, j = self.pairs.T
+        deep = overlaps((at - self.air)[:, i], (at + self.air)[:, i], (at - self.air)[:, j], (at + self.air)[:, j])
+        total = _fault(deep)
+        if self.strangers.size:
+            k, v = self.strangers.T
+            reach = self.reach + 0.1
+            total += _fault(overlaps(low[:, k], high[:, k], (at - reach)[:, v], (at + reach)[:, v]))
+        if self.apart.size:
+            j, k = self.apart.T
+            total += _fault(overlaps(low[:, j] - 0.1, high[:, j] + 0.1, low[:, k], high[:, k]))
+        return total
+
+    def _lines(self, at: Array, low: Array, high: Array) -> Array:
+        total = np.zeros(len(at))
+        start, end = at[:, self.ends[:, 0]], at[:, self.ends[:, 1]]
+        if self.passing.size:
+            k, v = self.passing.T
+            near = closeness(start[:, k], end[:, k], at[:, v], self.half[v] + 0.1)
+            total += np.where(near < 1, 60 - 25 * near, 0.0).sum(1)
+        if self.crossings.size:
+            j, k = self.crossings.T
+            total += 12.0 * crossing(start[:, j], end[:, j], start[:, k], end[:, k]).sum(1)
+        if self.foreign.size:
+            k, b = self.foreign.T
+            for part in (0.2, 0.4, 0.6, 0.8):
+                point = start[:, k] * (1 - part) + end[:, k] * part
+                total += 4.0 * (overlaps(point, point + 0.01, low[:, b], high[:, b]) > 0).sum(1)
+        away = np.abs(start - end)
+        return total + 1.6 * np.linalg.norm(away, axis=-1).sum(1) + 0.9 * np.minimum(away.min(-1), 0.6).sum(1)
+
+    def _shape(self, at: Array, low: Array, high: Array) -> Array:
+        upper, lower = self.above.T
+        short = np.clip(ROW - (at[:, upper, 1] - at[:, lower, 1]), 0.0, 2 * ROW)
+        total = (self.weight * short).sum(1)
+        extent = np.ptp(at, axis=1)
+        total += 0.5 * extent.sum(1) + 0.25 * extent.prod(1)
+        if self.members:
+            total += 0.3 * (high - low).sum((1, 2))
+        return total
+
+
+def _fault(deep: Array) -> Array:
+    return np.where(deep > 1e-6, 300 + 300 * deep, 0.0).sum(1)
+
+
+def stacked(edges: Sequence[Edge]) -> list[tuple[str, str]]:
+    """(upper, lower) variables of undirected factors: what is written first lies lower, as visible units do."""
+    by_factor: dict[str, list[str]] = {}
+    for edge in edges:
+        if edge.head == "none":
+            by_factor.setdefault(edge.target, []).append(edge.source)
+    return [(names[1], names[0]) for names in by_factor.values() if len(names) > 1 and names[0] != names[1]]
