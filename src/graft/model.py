@@ -232,10 +232,8 @@ class Model(nn.Module):
         batch: tuple[int, ...] | None = None,
     ) -> Situation:
         told = {**self.sizes, **(sizes or {})}
-        return settle(self.graph, values, lengths, mask, told, dtype=self._dtype(), batch=batch)
-
-    def _dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+        one = next((p for p in self.parameters() if p.is_floating_point()), torch.empty(0))
+        return settle(self.graph, values, lengths, mask, told, like=one, batch=batch)
 
     def __repr__(self) -> str:
         lines = [f"    {node.formula.text!r}: {type(node.module).__name__}" for node in self.graph.nodes]

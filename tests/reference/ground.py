@@ -42,7 +42,7 @@ class Piece:
         table: (row of the batch, original place by letter) to log-values, one axis per discrete term.
         terms: the discrete terms of the table in order, where they are not simply all terms of the formula.
         potential: whether it stands only where all its left terms do.
-        past: how many states a parent has that stands outside the sequence: its table then has one row more.
+        past: the axes of its parents have one row more, for a parent outside the sequence.
     """
 
     text: str
@@ -50,6 +50,7 @@ class Piece:
     table: Callable[[tuple[int, ...], dict[str, int]], Tensor] | None
     terms: str | None = None
     potential: bool = False
+    past: bool = False
 
     @property
     def left(self):
@@ -141,12 +142,12 @@ def tabulated(space: Space, piece: Piece, row, place, table: Tensor) -> tuple[li
     """The keys of a table; a parent outside the sequence is *no state*, the last row of its axis."""
     keys = []
     for name, index in piece.named:
-        if name not in space.axes:
-            continue
         key = space.key(row, name, index, place)
         if key is None:
             table = table.select(len(keys), -1)
         else:
+            if piece.past and keys:
+                table = table.narrow(len(keys), 0, table.shape[len(keys)] - 1)
             keys.append(key)
     return keys, table
 

@@ -35,7 +35,7 @@ class Bias(LinearPotential):
         refuse_inputs(inputs, call, "Bias")
         if len(values) != 1:
             raise ShapeError(f"Bias is a potential of one term, not of {len(values)}")
-        return vector_of(values[0], call.arguments[0], len(self.bias)) @ self.bias
+        return vector_of(values[0], call.arguments[0], len(self.bias)).to(self.bias.dtype) @ self.bias
 
     def linear(
         self, position: int, values: tuple[Tensor | None, ...], inputs: tuple[Tensor, ...], call: Call

@@ -52,7 +52,7 @@ class Bilinear(LinearPotential):
         if value is None:
             raise ShapeError(f"Bilinear needs the values of two terms, not {len(values)}")
         argument = call.arguments[position]
-        return vector_of(value, argument, self.weight.shape[position])
+        return vector_of(value, argument, self.weight.shape[position]).to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         return ", ".join(map(str, self.weight.shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from graft.errors import FormulaError
@@ -10,12 +10,12 @@ from graft.graph.parse import EXISTENCE
 from graft.graph.terms import Axis, Element, Formula, Index, Term, Whole
 
 
-def axes_of(formulas: Iterable[Formula]) -> dict[str, tuple[str, ...]]:
+def axes_of(formulas: Sequence[Formula]) -> dict[str, tuple[str, ...]]:
     """The letters of every variable's axes, from all the formulas that mention it.
 
     Raises:
         FormulaError: if a variable has different numbers of indices, two letters on one axis, one letter on two, or
-            an axis that no formula names.
+            (unless it is an input) an axis that no formula names.
     """
     found: dict[str, list[str | None]] = {}
     seen: dict[str, tuple[Term, Formula]] = {}
@@ -34,12 +34,19 @@ def axes_of(formulas: Iterable[Formula]) -> dict[str, tuple[str, ...]]:
             if index.letter in axes and axes.index(index.letter) != place:
                 _fail(f"{term.name} has the axis {index.letter!r} twice", formula, term)
             axes[place] = index.letter
+    given = {term.name for formula in formulas for term in formula.left}
     for name, axes in found.items():
-        if None in axes:
+        if None in axes and name in given:
             term, formula = seen[name]
             rule = f"no formula names axis {axes.index(None) + 1} of {name}: write it once with a letter"
             _fail(rule, formula, term)
-    return {name: tuple(str(letter) for letter in axes) for name, axes in found.items()}
+    return {name: tuple(_letters(name, axes)) for name, axes in found.items()}
+
+
+def _letters(name: str, axes: Iterable[str | None]) -> Iterator[str]:
+    """An input's axis that no formula names is one of its own: a guide's formulas alone may not name it."""
+    for place, letter in enumerate(axes):
+        yield f"{name}.{place + 1}" if letter is None else letter
 
 
 def _indexed(formulas: Iterable[Formula]) -> list[tuple[Formula, Term]]:

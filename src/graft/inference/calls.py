@@ -14,7 +14,7 @@ from graft.factors.base import Argument, Call, Conditional, Factor, Function, Po
 from graft.graph.nodes import Node, Variable
 from graft.graph.parse import EXISTENCE
 from graft.graph.terms import Term, Whole
-from graft.inference.domain import Windows
+from graft.inference.domain import Windows, valid
 from graft.inference.frame import Frame
 from graft.inference.store import Store
 from graft.inference.values import Value, union
@@ -86,14 +86,43 @@ def read_all(node: Node, store: Store, window: Windows) -> tuple[tuple[Tensor, .
     values = [store.read(term, letters, window) for term in node.reads]
     slots = union(values)
     if node.indexes():
-        _no_missing_state(node, values)
+        values = [_with_states(node, term, value, store, window) for term, value in zip(node.reads, values, strict=True)]
     return tuple(value.aligned(slots) for value in values), slots
 
 
-def _no_missing_state(node: Node, values: list[Value]) -> None:
-    for term, value in zip(node.reads, values, strict=True):
-        if not value.tensor.is_floating_point() and value.tensor.numel() and int(value.tensor.min()) < 0:
-            raise GraftError(f"{node}: {term} has no state in some row (an empty sequence?) to look up in a table")
+def _with_states(node: Node, term: Term, value: Value, store: Store, window: Windows) -> Value:
+    """A value to look up in a table: *no state* may stand only where the factor does not, as any state there."""
+    tensor = value.tensor
+    if tensor.is_floating_point() or not tensor.numel() or int(tensor.min()) >= 0:
+        return value
+    stands = _stands(node, store, window)
+    absent = tensor < 0
+    if stands is not None:
+        absent = absent & stands.reshape(*stands.shape, *(1,) * _whole(term))
+    if bool(absent.any()):
+        raise GraftError(f"{node}: {term} has no state in some row (an empty sequence?) to look up in a table")
+    return Value(tensor.clamp_min(0), value.slots)
+
+
+def _whole(term: Term) -> int:
+    return sum(isinstance(index, Whole) for index in term.indices)
+
+
+def _stands(node: Node, store: Store, window: Windows) -> Tensor | None:
+    """(batch, letters): where a factor stands within its window, also in the middle of loops; None if everywhere."""
+    outside = store.scopes[0].outside if store.scopes else store.frame
+    mask = valid(node, store.variables, outside)
+    if mask is None:
+        return None
+    fixed = {scope.letter: scope.position for scope in store.scopes}
+    for place in range(len(node.letters) - 1, -1, -1):
+        letter, dim = node.letters[place], outside.rank + place
+        if letter in fixed:
+            mask = mask.select(dim, fixed[letter] if mask.shape[dim] > 1 else 0)
+        elif mask.shape[dim] > 1:
+            low, high = window[letter]
+            mask = mask.narrow(dim, low, high - low)
+    return mask
 
 
 def call_here(node: Node, store: Store, window: Windows) -> tuple[Any, tuple[Term, ...]]:

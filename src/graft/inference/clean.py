@@ -61,7 +61,7 @@ def _without_padding(tensor: Tensor, variable: Variable, frame: Frame) -> Tensor
     mask = _existing(variable, frame)
     if mask is None:
         return tensor
-    mask = mask.reshape(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))
+    mask = mask.reshape((*mask.shape, *(1,) * (tensor.dim() - mask.dim())))
     return torch.where(mask, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
 
 
@@ -138,7 +138,7 @@ def _with_missing(variable: Variable, value: Tensor, where: Tensor, frame: Frame
     if where.shape not in (value.shape, value.shape[:lead]):
         shapes = f"{tuple(where.shape)}, not {tuple(value.shape)} or {tuple(value.shape[:lead])}"
         raise ShapeError(f"Missing of {variable.name}: `where` has shape {shapes}")
-    cells = where.reshape(*where.shape, *(1,) * (value.dim() - where.dim())).expand(value.shape)
+    cells = where.reshape((*where.shape, *(1,) * (value.dim() - where.dim()))).expand(value.shape)
     known = torch.where(cells, torch.zeros((), dtype=value.dtype, device=value.device), value)
     if variable.is_discrete and variable.support is not None and not variable.support.event_rank:
         return clean(variable, torch.where(cells, -torch.ones_like(known), known), frame)

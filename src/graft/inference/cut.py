@@ -30,7 +30,7 @@ def element(tensor: Tensor, dim: int, place: int, size: int, lengths: Tensor | N
         found = tensor.select(dim, place)
     else:
         index = (lengths + place).clamp_min(0)
-        index = index.reshape(*index.shape, *(1,) * (tensor.dim() - index.dim()))
+        index = index.reshape((*index.shape, *(1,) * (tensor.dim() - index.dim())))
         found = torch.take_along_dim(tensor, index, dim).squeeze(dim)
     if lengths is None:
         return found
@@ -58,7 +58,7 @@ def shifted(
     if inside and not ragged:
         return tensor if tensor.shape[dim] == 1 != size else tensor.narrow(dim, start, stop - start)
     if tensor.shape[dim] != size:
-        tensor = tensor.expand(*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+        tensor = tensor.expand((*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]))
     steps = torch.arange(start, stop, device=tensor.device)
     found = tensor.index_select(dim, steps.clamp(0, max(size - 1, 0))) if size else fill(True)
     exists = (steps >= 0) & (steps < size)
@@ -71,7 +71,7 @@ def shifted(
 
 
 def _spread(mask: Tensor, tensor: Tensor) -> Tensor:
-    return mask.reshape(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))
+    return mask.reshape((*mask.shape, *(1,) * (tensor.dim() - mask.dim())))
 
 
 def _without(tensor: Tensor, dim: int) -> tuple[int, ...]:

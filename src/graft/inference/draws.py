@@ -55,7 +55,7 @@ def visible(value: Tensor, letters: tuple[str, ...], frame: Frame) -> Tensor:
     mask = frame.exists(letters)
     if mask is None:
         return value
-    mask = mask.reshape(*mask.shape, *(1,) * (value.dim() - mask.dim()))
+    mask = mask.reshape((*mask.shape, *(1,) * (value.dim() - mask.dim())))
     return frame.restore(torch.where(mask, value, torch.zeros((), dtype=value.dtype, device=value.device)), letters)
 
 
@@ -80,7 +80,7 @@ def complete(
     store = Store(frame, graph.variables)
     for name, given in situation.given.items():
         if given.value is not None and name not in chosen:
-            store.values[name] = Value(given.value.expand(*shape, *given.value.shape))
+            store.values[name] = Value(given.value.expand((*shape, *given.value.shape)))
     for name, value in chosen.items():
         store.values[name] = Value(value)
     known = set(store.values)

@@ -48,9 +48,9 @@ def enumerated(
     for place in range(len(slots)):
         shape = [1] * len(slots)
         shape[place] = support.states
-        columns.append(states.reshape(*shape, *lead).expand(*(support.states,) * len(slots), *lead))
+        columns.append(states.reshape((*shape, *lead)).expand((*(support.states,) * len(slots), *lead)))
     whole = [frame.sizes[x] for x, i in zip(variable.axes, term.indices, strict=True) if isinstance(i, Whole)]
-    index = torch.stack(columns, -1).reshape(*columns[0].shape, *whole) if whole else columns[0]
+    index = torch.stack(columns, -1).reshape((*columns[0].shape, *whole)) if whole else columns[0]
     exists = _exists(variable, term, letters, window, frame)
     if exists is not None and not whole:
         index = torch.where(exists, index, -1 if isinstance(support, Finite) else 0)

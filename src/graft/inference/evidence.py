@@ -1,15 +1,16 @@
-"""Evidence that says less than a value: some states allowed, weights on states, cells that are missing."""
+"""Evidence that says less than a value: some states allowed, weights on states, cells that are missing.
+
+Plain classes, not dataclasses: training loops take dataclasses in a batch apart.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Partial:
     """A discrete variable is known to be in one of several states.
 
@@ -22,7 +23,12 @@ class Partial:
         torch.Size([1, 3])
     """
 
-    allowed: Bool[Tensor, "*batch states"]
+    def __init__(self, allowed: Bool[Tensor, "*batch states"]) -> None:
+        self.allowed = allowed
+
+    def to(self, *args: Any, **options: Any) -> Partial:
+        """The same on another device, as `Tensor.to`."""
+        return Partial(self.allowed.to(*args, **options))
 
     def __len__(self) -> int:
         return len(self.allowed)
@@ -32,7 +38,6 @@ class Partial:
         return Partial(self.allowed[rows])
 
 
-@dataclass(frozen=True, eq=False)
 class Soft:
     """Virtual evidence: log-weights on the states of a discrete variable (Pearl 1988, section 2.2.2).
 
@@ -45,7 +50,12 @@ class Soft:
         torch.Size([1, 2])
     """
 
-    log_weights: Float[Tensor, "*batch states"]
+    def __init__(self, log_weights: Float[Tensor, "*batch states"]) -> None:
+        self.log_weights = log_weights
+
+    def to(self, *args: Any, **options: Any) -> Soft:
+        """The same on another device, as `Tensor.to`."""
+        return Soft(self.log_weights.to(*args, **options))
 
     def __len__(self) -> int:
         return len(self.log_weights)
@@ -55,7 +65,6 @@ class Soft:
         return Soft(self.log_weights[rows])
 
 
-@dataclass(frozen=True, eq=False)
 class Missing:
     """A value some cells of which were not observed.
 
@@ -69,8 +78,12 @@ class Missing:
         2
     """
 
-    value: Tensor
-    where: Bool[Tensor, "..."]
+    def __init__(self, value: Tensor, where: Bool[Tensor, "..."]) -> None:
+        self.value, self.where = value, where
+
+    def to(self, *args: Any, **options: Any) -> Missing:
+        """The same on another device, as `Tensor.to`."""
+        return Missing(self.value.to(*args, **options), self.where.to(*args, **options))
 
     def __len__(self) -> int:
         return len(self.value)

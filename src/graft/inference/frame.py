@@ -110,7 +110,7 @@ class Frame:
             order = found.inverse if inverse else found.order
             assert order is not None
             index = self.spread(order, (*found.left, letter), letters)
-            index = index.reshape(*index.shape, *(1,) * (tensor.dim() - index.dim()))
+            index = index.reshape((*index.shape, *(1,) * (tensor.dim() - index.dim())))
             tensor = torch.take_along_dim(tensor, index, place)
         return tensor
 
@@ -119,9 +119,9 @@ class Frame:
         existence = {
             letter: Existence(
                 found.left,
-                found.lengths.expand(*shape, *found.lengths.shape),
-                found.given.expand(*shape, *found.given.shape),
-                None if found.order is None else found.order.expand(*shape, *found.order.shape),
+                found.lengths.expand((*shape, *found.lengths.shape)),
+                found.given.expand((*shape, *found.given.shape)),
+                None if found.order is None else found.order.expand((*shape, *found.order.shape)),
             )
             for letter, found in self.existence.items()
         }
@@ -149,5 +149,5 @@ def existence_of(mask: Tensor, left: tuple[str, ...]) -> Existence:
     lengths = mask.sum(-1)
     steps = torch.arange(mask.shape[-1], device=mask.device)
     prefix = bool((mask == (steps < lengths.unsqueeze(-1))).all())
-    order = None if prefix else (~mask).to(torch.uint8).argsort(-1, stable=True)
+    order = None if prefix else (~mask).to(torch.uint8).argsort(dim=-1, stable=True)
     return Existence(left, lengths, mask, order)

@@ -55,7 +55,7 @@ class Asked:
         raise GraftError(f"{node}: the module reads {wanted[0]}, which the call does not give")
 
 
-class InputsOnly(Mapping[Node, Ready]):
+class InputsOnly(Mapping):  # bare: a shape checker must not sample items, which runs networks
     """Outputs of factors that read only inputs of the model, each made when first asked for.
 
     Args:

@@ -25,7 +25,7 @@ def padded(value: Value, letters: tuple[str, ...], where: Windows, frame: Frame)
         if (low, high) == (0, size):
             continue
         if tensor.shape[dim] == 1 != high - low:
-            tensor = tensor.expand(*tensor.shape[:dim], high - low, *tensor.shape[dim + 1 :])
+            tensor = tensor.expand((*tensor.shape[:dim], high - low, *tensor.shape[dim + 1 :]))
         shape = list(tensor.shape)
         before, after = list(shape), list(shape)
         before[dim], after[dim] = low, size - high
@@ -67,7 +67,7 @@ def assemble(variable: Variable, pieces: list[Piece], frame: Frame) -> Value:
         dim = len(slots) + frame.rank + letters.index(found[0])
         tensor = tensor.unsqueeze(dim)
         mask = _mask(node, variable, found[0], letters, frame)
-        mask = mask.reshape(*mask.shape, *(1,) * (tensor.dim() - len(slots) - mask.dim()))
+        mask = mask.reshape((*mask.shape, *(1,) * (tensor.dim() - len(slots) - mask.dim())))
         whole = torch.where(mask, tensor, torch.zeros_like(tensor) if whole is None else whole)
     assert whole is not None
     return Value(whole, slots)
@@ -99,4 +99,4 @@ def _mask(node: Node, variable: Variable, letter: str, letters: tuple[str, ...],
     position = element_of(node.head, variable, letter)
     assert position is not None
     mask = at_element(position, letters, frame, steps, letter)
-    return mask.reshape(*(1,) * (frame.rank + len(letters) - mask.dim()), *mask.shape)
+    return mask.reshape((*(1,) * (frame.rank + len(letters) - mask.dim()), *mask.shape))

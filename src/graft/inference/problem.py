@@ -127,7 +127,7 @@ def pose(
         wanted |= {name for name in graph.random if name not in known}
     need = relevant(graph, known - open_units, wanted - (known - open_units), scored)
     _no_continuous(graph, need, everything)
-    unknowns, sizes = _unknowns(graph, need, situation.frame)
+    unknowns, sizes = _unknowns(graph, need, situation.frame, weighed)
     problem = Problem(situation, need, unknowns, sizes)
     flows = _flows(problem)
     problem.sketches = _sketches(problem, flows)
@@ -160,8 +160,10 @@ def _no_continuous(graph: FactorGraph, need: Relevant, everything: bool) -> None
     )
 
 
-def _unknowns(graph: FactorGraph, need: Relevant, frame: Frame) -> tuple[dict[str, Unknown], dict[str, int]]:
-    apart = separated(graph, need)
+def _unknowns(
+    graph: FactorGraph, need: Relevant, frame: Frame, weighed: Collection[str]
+) -> tuple[dict[str, Unknown], dict[str, int]]:
+    apart = separated(graph, need, weighed)
     found, sizes = {}, dict(frame.sizes)
     for name in need.unknown:
         variable = graph.variables[name]

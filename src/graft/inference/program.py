@@ -66,9 +66,12 @@ def join(model: FactorGraph, guide: FactorGraph) -> Program:
     """
     proposes = []
     for name, variable in guide.variables.items():
+        other = model.variables.get(name)
+        if other is not None and other.axes != variable.axes:
+            rule = f"the guide writes {variable.term}, the model {other.term}: a variable has one number of indices"
+            raise FormulaError(rule)
         if not variable.nodes:
             continue
-        other = model.variables.get(name)
         if other is not None and other.is_computed:
             node = variable.nodes[0]
             raise FormulaError(f"the guide gives {name}, which the model computes", node.formula.text, node.head.span)

@@ -63,7 +63,7 @@ class Ready:
     def _out(self, tensor: Tensor, frame: Frame) -> Tensor:
         tensor = self.base.compact(tensor, self.node.letters)
         extra = self._extra(frame)
-        return tensor.expand(*extra, *tensor.shape) if extra else tensor
+        return tensor.expand((*extra, *tensor.shape)) if extra else tensor
 
 
 def _slotwise(tensor: Tensor, slots: int, move: Callable[[Tensor], Tensor]) -> Tensor:
@@ -71,4 +71,4 @@ def _slotwise(tensor: Tensor, slots: int, move: Callable[[Tensor], Tensor]) -> T
     if slots == 0:
         return move(tensor)
     flat = tensor.flatten(0, slots - 1)
-    return torch.stack([move(part) for part in flat]).reshape(*tensor.shape[:slots], *tensor.shape[slots:])
+    return torch.stack([move(part) for part in flat]).reshape((*tensor.shape[:slots], *tensor.shape[slots:]))

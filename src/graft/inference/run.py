@@ -76,7 +76,7 @@ class Runner:
             return value
         mask = special[1]
         assert mask is not None
-        mask = mask.reshape(*mask.shape, *(1,) * (value.tensor.dim() - mask.dim()))
+        mask = mask.reshape((*mask.shape, *(1,) * (value.tensor.dim() - mask.dim())))
         return Value(torch.where(mask, special[0].tensor, value.tensor))
 
     def _called(self, node: Node, letters: tuple[str, ...], where: Windows) -> Value:
@@ -104,12 +104,13 @@ class Runner:
         assert isinstance(module, Recurrent)
         lead = self.store.frame.shape(letters)
         values = [self.store.read(term, letters, where).tensor for term in node.reads[:-1]]
-        values = [v.expand(*lead, *v.shape[len(lead) :]) for v in values]
+        values = [v.expand((*lead, *v.shape[len(lead) :])) for v in values]
         call = Call(len(lead), arguments(node.reads[:-1], self.store.variables))
-        state = module.step(tuple(values), self.store.state(node.reads[-1], letters), call)
+        past = self.store.state(node.reads[-1], letters)
+        state = module.step(tuple(values), past, call)
         self.store.keep_state(node.head.name, state)
         value = module.output(state)
-        self.store.heard(node, tuple(values), value, len(letters))
+        self.store.heard(node, (*values, module.output(past)), value, len(letters))
         return Value(value)
 
     def _loop(self, loop: Loop) -> dict[str, list[Piece]]:
@@ -182,7 +183,7 @@ def function_value(
         told = "one event dimension" if out.is_floating_point() else "none"
         rule = f"{node}: event shape {event}, where {variable.name} has {told} until told"
         raise ShapeError(f"{rule} (support={{{variable.name!r}: Real(...)}})")
-    return Value(out.expand(*out.shape[: len(slots)], *lead, *event), slots)
+    return Value(out.expand((*out.shape[: len(slots)], *lead, *event)), slots)
 
 
 def _cut(value: Value, letters: tuple[str, ...], where: Windows, frame: Frame) -> Value:

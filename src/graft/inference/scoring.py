@@ -59,7 +59,7 @@ class Scorer:
             return _all_states(dist.logits, len(parents), store.frame, node), (node.head, *parents)
         value = store.read(node.head, node.letters, where)
         slots = (*(slot for slot in value.slots if slot not in parents), *parents)
-        tensor = value.aligned(slots)
+        tensor = _some_state(value.aligned(slots))
         cells = self.cells.get(node.head.name)
         if cells is None:
             return dist.log_prob(tensor), slots
@@ -79,7 +79,7 @@ class Scorer:
         value = store.read(node.head, node.letters, whole)
         cells = self.cells.get(node.head.name)
         if cells is None:
-            found = ready.log_prob(value.tensor, len(value.slots), store.frame)
+            found = ready.log_prob(_some_state(value.tensor), len(value.slots), store.frame)
         else:
             there = store.read_cells(node, cells, whole)
             found = ready.log_prob_observed(value.tensor, ~there.tensor, store.frame, str(node))
@@ -107,6 +107,11 @@ class Scorer:
         support = self.store.variables[slot.name].support
         assert support is not None and support.states is not None
         return support.states
+
+
+def _some_state(value: Tensor) -> Tensor:
+    """*No state* stands only where the factor does not; distributions would refuse it there too."""
+    return value if value.is_floating_point() else value.clamp_min(0)
 
 
 def _ranked(tensor: Tensor, slots: int, lead: tuple[int, ...], node: Node) -> Tensor:

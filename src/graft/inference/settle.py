@@ -42,7 +42,7 @@ def settle(
     lengths: Any = None,
     mask: Any = None,
     sizes: Mapping[str, int] | None = None,
-    dtype: torch.dtype | None = None,
+    like: Tensor | None = None,
     batch: tuple[int, ...] | None = None,
 ) -> Situation:
     """Check the arguments of a call and find its frame.
@@ -53,7 +53,7 @@ def settle(
         lengths: of the one time axis, or a dict by axis.
         mask: likewise.
         sizes: of axes that no value has.
-        dtype: of log-probabilities.
+        like: a parameter of the model, whose type log-probabilities take (and, where no value tells, its device).
         batch: the batch shape, where no value tells.
 
     Raises:
@@ -72,8 +72,9 @@ def settle(
     if known.batch is None and batch is not None:
         known.batch_is(batch, "the call")
     known.complete(graph.letters, longest)
-    device = next((raw(v).device for v in values.values()), torch.device("cpu"))
-    frame = Frame(known.batch or (), known.of, {}, device, dtype or torch.get_default_dtype())
+    like = torch.empty(0) if like is None else like
+    device = next((raw(v).device for v in values.values()), like.device)
+    frame = Frame(known.batch or (), known.of, {}, device, like.dtype)
     frame = _with_existence(graph, frame, asked)
     given = {name: _cleaned(graph.variables[name], value, frame) for name, value in values.items()}
     ready.frame, ready.inputs = frame, {**inputs, **_restored(graph, given, frame)}

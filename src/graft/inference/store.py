@@ -182,7 +182,7 @@ class Store:
         def fill(keep: bool) -> Tensor:
             first = self.initial(variable, tensor)
             others = dim - lead - frame.rank + rest - (first.dim() - frame.rank) - (0 if keep else 1)
-            return first.reshape(*first.shape[: frame.rank], *(1,) * others, *first.shape[frame.rank :])
+            return first.reshape((*first.shape[: frame.rank], *(1,) * others, *first.shape[frame.rank :]))
 
         if isinstance(index, Element):
             return element(tensor, dim, index.position, size, lengths, fill)
@@ -190,7 +190,7 @@ class Store:
         if fixed is None:
             return shifted(tensor, dim, index.offset, window.get(letter, (0, size)), size, lengths, fill)
         if fixed + index.offset < 0:
-            return fill(False).expand(*tensor.shape[:dim], *tensor.shape[dim + 1 :])
+            return fill(False).expand((*tensor.shape[:dim], *tensor.shape[dim + 1 :]))
         ragged = lengths if index.offset > 0 else None
         return element(tensor, dim, fixed + index.offset, size, ragged, fill)
 
@@ -234,7 +234,7 @@ class Store:
         axes = tuple(x for x in variable.axes if x in scope.outside.sizes and x != scope.letter)
         first = self.initial(variable, None if found is None else found.tensor)
         rank = self.frame.rank
-        first = first.reshape(*first.shape[:rank], *(1,) * len(axes), *first.shape[rank:])
+        first = first.reshape((*first.shape[:rank], *(1,) * len(axes), *first.shape[rank:]))
         if found is None:
             shape = self.frame.shape(axes) + tuple(first.shape[rank + len(axes) :])
             return Value(first.expand(shape))
@@ -271,4 +271,4 @@ def _choose(mask: Tensor, one: Any, other: Any) -> Any:
     """`torch.where` over tensors or tuples of them, the mask having the leading dimensions."""
     if isinstance(one, tuple):
         return tuple(_choose(mask, a, b) for a, b in zip(one, other, strict=True))
-    return torch.where(mask.reshape(*mask.shape, *(1,) * (one.dim() - mask.dim())), one, other)
+    return torch.where(mask.reshape((*mask.shape, *(1,) * (one.dim() - mask.dim()))), one, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import combinations
 
 import torch
@@ -21,12 +22,18 @@ from graft.inference.tables import LogTable
 from graft.inference.values import union
 
 
-def separated(graph: FactorGraph, need: Relevant) -> frozenset[str]:
-    """The unknown vectors to be summed unit by unit, the longest first; neighbours of one are listed by state."""
+def separated(graph: FactorGraph, need: Relevant, joined: Collection[str] = ()) -> frozenset[str]:
+    """The unknown vectors to be summed unit by unit, the longest first; neighbours of one are listed by state.
+
+    Args:
+        graph: the model.
+        need: what the query needs.
+        joined: vectors with evidence on their joint states, which ties their units.
+    """
     candidates = {
         name: graph.variables[name].support.states  # type: ignore[union-attr]
         for name in need.unknown
-        if _splits(graph, need, name)
+        if name not in joined and _splits(graph, need, name)
     }
     together = {
         pair

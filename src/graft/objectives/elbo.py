@@ -52,8 +52,8 @@ class ELBO(Objective):
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         values, options = split(batch)
-        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        situation = settle(self.model.graph, values, dtype=dtype, **{**self._sizes(), **options})
+        one = next((p for p in self.parameters() if p.is_floating_point()), None)
+        situation = settle(self.model.graph, values, like=one, **{**self._sizes(), **options})
         proposal = propose(self.program, situation, _reparameterised)
         problem = pose(proposal.situation)
         frame = situation.frame
@@ -71,6 +71,10 @@ class ELBO(Objective):
             parts[f"q({node})"] = -_rows(table.dense(frame, frame.sizes), frame.rank)
         return {name: part.expand(frame.batch) for name, part in parts.items()}
 
+    def draw(self, path: Any = None) -> Any:
+        """The diagram of the model with its guide dashed; see `Model.draw`."""
+        return self.model.draw(self.guide, path)
+
     def _sizes(self) -> dict[str, Any]:
         return {"sizes": self.model.sizes} if self.model.sizes else {}
 
@@ -82,7 +86,7 @@ def _rows(tensor: Tensor, rank: int) -> Tensor:
 def _reparameterised(dist: Distribution) -> Tensor:
     if not dist.has_rsample:
         raise GraftError(
-            f"{type(dist).__name__} has no reparameterised draws, which this bound needs: leave the variable out of the "
-            "guide, so that it is summed exactly"
+            f"{type(dist).__name__} has no reparameterised draws, which this bound needs: leave the variable out of "
+            "the guide, so that it is summed exactly"
         )
     return dist.rsample()

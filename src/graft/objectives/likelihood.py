@@ -50,3 +50,7 @@ class Likelihood(Objective):
             known = {n: v for n, v in values.items() if n in self.given or self.model.graph.variables[n].is_input}
             parts["given"] = -self.model.log_prob(known, **options)
         return parts
+
+    def draw(self, path: Any = None) -> Any:
+        """The diagram of the model; see `Model.draw`."""
+        return self.model.draw(path=path)

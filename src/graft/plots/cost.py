@@ -32,7 +32,7 @@ class Cost:
         self.half = np.array([s.half for s in symbols])
         factor = np.array([s.kind == "factor" for s in symbols])
         # arrowheads and notes need air around variables
-        self.air = self.half + np.where(factor, 0.06, 0.22)[:, None] + np.array([room, 0.0])
+        self.air = self.half + np.where(factor, 0.1, 0.22)[:, None] + np.array([room, 0.0])
         looped = [e.source == e.target for e in edges]
         self.reach = self.half + 0.02
         for edge, loop in zip(edges, looped, strict=True):
@@ -42,6 +42,7 @@ class Cost:
         self._pairs(len(symbols))
         self._edges(edges, place)
         self._preferences(symbols, edges, place)
+        self._lined_up(edges, place)
 
     def _pairs(self, count: int) -> None:
         self.pairs = np.array(list(combinations(range(count), 2)), dtype=int).reshape(-1, 2)
@@ -71,7 +72,12 @@ class Cost:
             dtype=int,
         ).reshape(-1, 2)
         self.foreign = np.array(
-            [(k, b) for k, pair in enumerate(ends) for b, m in enumerate(self.members) if not set(pair) & set(m)],
+            [
+                (k, b)
+                for k, pair in enumerate(ends)
+                for b, m in enumerate(self.members)
+                if not set(pair) & set(m)
+            ],
             dtype=int,
         ).reshape(-1, 2)
 
@@ -85,12 +91,29 @@ class Cost:
             if edge.head != "none":
                 key, weight = ((target, source), 3.0) if edge.guide else ((source, target), 14.0)
             else:
+                # only what an undirected factor is given lies below it
                 key, weight = (target, source), 5.0 if symbols[source].kind == "input" else 0.0
             found[key] = max(found.get(key, 0.0), weight)
-        for upper, lower in stacked(edges):
-            found.setdefault((place[upper], place[lower]), 2.5)
+        for upper, lower in stacked(symbols, edges):
+            found.setdefault((place[upper], place[lower]), 4.0)
         self.above = np.array(list(found), dtype=int).reshape(-1, 2)
         self.weight = np.array(list(found.values()))
+
+    def _lined_up(self, edges: Sequence[Edge], place: dict[str, int]) -> None:
+        """Variables joined by a factor, which had better be straight above or beside each other, and that factor."""
+        scopes = {key: names for key, names in _scopes(edges).items() if len(names) == 2}
+        self.joints = np.array(
+            [[place[key], *(place[x] for x in names)] for key, names in scopes.items()], dtype=int
+        )
+        self.joints = self.joints.reshape(-1, 3)
+        yokes = _yokes(edges)
+        self.yokes = np.array(
+            [[place[key], *(place[x] for x in pair)] for key, pair in yokes.items()], dtype=int
+        )
+        self.yokes = self.yokes.reshape(-1, 3)
+        arrows = [(place[e.source], place[e.target]) for e in _arrows(edges) if e.target not in yokes]
+        pairs = [*arrows, *((int(a), int(b)) for _, a, b in self.joints)]
+        self.straight = np.array(pairs, dtype=int).reshape(-1, 2)
 
     def __call__(self, at: Array) -> Array:
         """The cost of every layout (layouts, symbols, 2)."""
@@ -99,7 +122,9 @@ class Cost:
 
     def _faults(self, at: Array, low: Array, high: Array) -> Array:
         i, j = self.pairs.T
-        deep = overlaps((at - self.air)[:, i], (at + self.air)[:, i], (at - self.air)[:, j], (at + self.air)[:, j])
+        deep = overlaps(
+            (at - self.air)[:, i], (at + self.air)[:, i], (at - self.air)[:, j], (at + self.air)[:, j]
+        )
         total = _fault(deep)
         if self.strangers.size:
             k, v = self.strangers.T
@@ -132,6 +157,13 @@ class Cost:
         upper, lower = self.above.T
         short = np.clip(ROW - (at[:, upper, 1] - at[:, lower, 1]), 0.0, 2 * ROW)
         total = (self.weight * short).sum(1)
+        between, one, other = self.joints.T
+        total += 1.5 * np.abs(at[:, between] - (at[:, one] + at[:, other]) / 2).sum((1, 2))
+        bent = np.abs(at[:, self.straight[:, 0]] - at[:, self.straight[:, 1]]).min(-1)
+        total += 2.0 * np.minimum(bent, 0.9).sum(1)
+        child, one, other = self.yokes.T
+        total += 2.0 * np.abs(at[:, child, 0] - (at[:, one, 0] + at[:, other, 0]) / 2).sum(1)
+        total += 2.5 * np.abs(at[:, one, 1] - at[:, other, 1]).sum(1)
         extent = np.ptp(at, axis=1)
         total += 0.5 * extent.sum(1) + 0.25 * extent.prod(1)
         if self.members:
@@ -143,10 +175,40 @@ def _fault(deep: Array) -> Array:
     return np.where(deep > 1e-6, 300 + 300 * deep, 0.0).sum(1)
 
 
-def stacked(edges: Sequence[Edge]) -> list[tuple[str, str]]:
-    """(upper, lower) variables of undirected factors: what is written first lies lower, as visible units do."""
-    by_factor: dict[str, list[str]] = {}
+def stacked(symbols: Sequence[Symbol], edges: Sequence[Edge]) -> list[tuple[str, str]]:
+    """(upper, lower) variables of undirected factors.
+
+    A chain lies above what hangs from it; else what is written first lies lower, as visible units do; inputs lowest.
+    """
+    inputs = {s.key for s in symbols if s.kind == "input"}
+    chained = {e.source for e in edges if e.head == "none" and e.shifted}
+    found = []
+    for first, second in (names[:2] for names in _scopes(edges).values() if len(names) > 1):
+        above = (first in chained, second in inputs) > (second in chained, first in inputs)
+        found.append((first, second) if above else (second, first))
+    return found
+
+
+def _arrows(edges: Sequence[Edge]) -> list[Edge]:
+    """What orders the variables of one step in the model."""
+    ordering = [e for e in edges if e.head != "none" and not e.guide and not e.shifted]
+    return [e for e in ordering if e.source and e.source != e.target]
+
+
+def _yokes(edges: Sequence[Edge]) -> dict[str, list[str]]:
+    """Variables under exactly two roots, which had better stand side by side above them."""
+    arrows = _arrows(edges)
+    parents: dict[str, list[str]] = {}
+    for edge in arrows:
+        parents.setdefault(edge.target, []).append(edge.source)
+    below = set(parents)
+    return {key: pair for key, pair in parents.items() if len(pair) == 2 and not below & set(pair)}
+
+
+def _scopes(edges: Sequence[Edge]) -> dict[str, list[str]]:
+    """The variables of every undirected factor of the model, each once."""
+    found: dict[str, list[str]] = {}
     for edge in edges:
-        if edge.head == "none":
-            by_factor.setdefault(edge.target, []).append(edge.source)
-    return [(names[1], names[0]) for names in by_factor.values() if len(names) > 1 and names[0] != names[1]]
+        if edge.head == "none" and not edge.guide and edge.source not in found.setdefault(edge.target, []):
+            found[edge.target].append(edge.source)
+    return found

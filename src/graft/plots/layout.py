@@ -21,7 +21,9 @@ _CELL = 0.45
 _STARTS, _SWEEPS, _REACH = 4, 12, 4
 
 
-def place(symbols: Sequence[Symbol], edges: Sequence[Edge], boxes: Sequence[Box], room: float = 0.0) -> list[Point]:
+def place(
+    symbols: Sequence[Symbol], edges: Sequence[Edge], boxes: Sequence[Box], room: float = 0.0
+) -> list[Point]:
     """The centre of every symbol.
 
     Args:
@@ -48,7 +50,7 @@ def _rows(symbols: Sequence[Symbol], edges: Sequence[Edge]) -> dict[str, float]:
     directed = [(e.source, e.target) for e in edges if e.head != "none" and not e.guide and not e.shifted]
     dashed = [(e.target, e.source) for e in edges if e.head != "none" and e.guide and not e.shifted]
     lines = [(e.target, e.source) for e in edges if e.head == "none"]
-    for upper, lower in (*directed, *stacked(edges), *dashed, *lines):
+    for upper, lower in (*directed, *stacked(symbols, edges), *dashed, *lines):
         # what would close a cycle orders nothing
         if upper and lower and upper != lower and not nx.has_path(graph, lower, upper):
             graph.add_edge(upper, lower)

@@ -49,7 +49,9 @@ def edges_of(graph: FactorGraph, guide: FactorGraph | None) -> list[Edge]:
     variables = {**(guide.variables if guide else {}), **graph.variables}
     found: list[Edge] = []
     for node, dashed in factors_of(graph, guide):
-        found += _lines(node, dashed, variables) if node.kind == "potential" else _arrows(node, dashed, variables)
+        found += (
+            _lines(node, dashed, variables) if node.kind == "potential" else _arrows(node, dashed, variables)
+        )
     found = list(dict.fromkeys(found))
     plain = {_ends(edge) for edge in found if not edge.notes}
     # an element that reads the same element of another variable is what the plain arrow says already
@@ -66,7 +68,9 @@ def _same_element(edge: Edge) -> bool:
 
 def _lines(node: Node, guide: bool, variables: Mapping[str, Variable]) -> list[Edge]:
     return [
-        Edge(term.name, square(node, guide), guide, "none", _shifted(term), _line_notes(term, node, variables))
+        Edge(
+            term.name, square(node, guide), guide, "none", _shifted(term), _line_notes(term, node, variables)
+        )
         for term in node.terms
     ]
 
@@ -80,8 +84,7 @@ def _arrows(node: Node, guide: bool, variables: Mapping[str, Variable]) -> list[
     head = "hollow" if node.kind == "function" else "filled"
     name = node.head.name
     found = [
-        Edge(t.name, name, guide, head, _shifted(t), _arrow_notes(t, node, variables))
-        for t in node.reads
+        Edge(t.name, name, guide, head, _shifted(t), _arrow_notes(t, node, variables)) for t in node.reads
     ]
     start = _elements(node.head, variables[name])
     if start and not found:
@@ -115,7 +118,8 @@ def _tail(term: Term, variable: Variable, letters: Iterable[str]) -> dict[str, s
         if isinstance(entry, Element):
             found[letter] = _element(entry, letter, variable)
         elif isinstance(entry, Axis) and entry.offset:
-            found[letter] = f"{letter}{{{entry.offset:+d}}}".replace("{+", "{+}{").replace("{-", "{-}{")
+            # braces keep the sign as tight as a subscript's
+            found[letter] = f"{letter}{{{'+' if entry.offset > 0 else '-'}}}{abs(entry.offset)}"
         elif isinstance(entry, Whole) and letter in letters:
             found[letter] = f"{letter}{{=}}{{:}}"
     return found

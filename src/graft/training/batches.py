@@ -56,7 +56,8 @@ def _rows(data: Mapping[str, Any]) -> int:
         except TypeError as error:
             raise GraftError(f"{name} in the data has no rows: give it a first dimension") from error
     if not counts or 0 in counts.values():
-        raise GraftError("the data are empty" + (f": {min(counts, key=counts.__getitem__)} has no rows" if counts else ""))
+        empty = f": {min(counts, key=counts.__getitem__)} has no rows" if counts else ""
+        raise GraftError("the data are empty" + empty)
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise GraftError(f"the values of the data differ in their number of rows: {shown}")

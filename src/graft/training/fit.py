@@ -6,16 +6,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning_fabric import Fabric
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from graft.errors import GraftError
 from graft.training.batches import batches
+
+@runtime_checkable
+class Movable(Protocol):
+    """What can go to a device: tensors, and evidence made of them."""
+
+    def to(self, device: torch.device) -> Any: ...
+
 
 #: Figures measured after an epoch, by name.
 Watch = Callable[[int], Mapping[str, float]]
@@ -65,8 +71,8 @@ def fit(
         The run with its history.
 
     Raises:
-        GraftError: empty data, nothing to learn, or a loss that is not finite (the parameters before that step are
-            kept).
+        GraftError: empty data, nothing to learn, or a loss that is not finite (the parameters before that step
+            are kept).
 
     Example:
         >>> from graft.factors import Gaussian
@@ -82,7 +88,8 @@ def fit(
         raise GraftError("the objective has no parameters to learn")
     if epochs < 0 or batch_size < 1:
         raise GraftError(f"epochs and batch_size must be positive, not {epochs} and {batch_size}")
-    # Fabric's own name for its generator-free default: one process on one device
+    from lightning_fabric import Fabric  # as slow to import as torch itself
+
     fabric = Fabric(accelerator=accelerator, devices=1)
     module, stepper = fabric.setup(objective, optimizer or Adam(parameters, lr=lr))
     generator = torch.Generator()
@@ -98,10 +105,12 @@ def fit(
     return Run(tuple(history), time.perf_counter() - started)
 
 
-def _epoch(fabric: Fabric, module: nn.Module, stepper: Optimizer, loader: Iterable[Mapping[str, Any]]) -> float:
+def _epoch(fabric: Any, module: nn.Module, stepper: Optimizer, loader: Iterable[Any]) -> float:
     """One pass; the mean loss per batch."""
     total, count = 0.0, 0
     for batch in loader:
+        if not isinstance(batch, Mapping):
+            raise GraftError(f"a batch must be a dict of values by name, not {type(batch).__name__}")
         loss = _step(fabric, module, stepper, batch)
         total, count = total + float(loss), count + 1
     if count == 0:
@@ -109,11 +118,11 @@ def _epoch(fabric: Fabric, module: nn.Module, stepper: Optimizer, loader: Iterab
     return total / count
 
 
-def _step(fabric: Fabric, module: nn.Module, stepper: Optimizer, batch: Mapping[str, Any]) -> Tensor:
+def _step(fabric: Any, module: nn.Module, stepper: Optimizer, batch: Mapping[str, Any]) -> Tensor:
     stepper.zero_grad()
-    loss = module(fabric.to_device(dict(batch)))
+    loss = module({n: v.to(fabric.device) if isinstance(v, Movable) else v for n, v in batch.items()})
     if not bool(torch.isfinite(loss)):
-        raise GraftError(f"the loss is {float(loss)}; the parameters before this step are kept")
+        raise GraftError(f"the loss is {loss.item()}; the parameters before this step are kept")
     fabric.backward(loss)
     stepper.step()
     return loss.detach()
@@ -125,7 +134,8 @@ def _bar(shown: bool, epochs: int) -> Iterator[Callable[[Mapping[str, float]], N
     if not shown:
         yield lambda _: None
         return
-    columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    text = TextColumn("{task.fields[text]}")
+    columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text)
     with Progress(*columns) as bar:
         task = bar.add_task("fit", total=epochs, text="")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ class Window(nn.Module):
         context: how many neighbours on each side.
 
     Example:
+        >>> import torch
         >>> Window(1)(torch.tensor([[1.0], [2.0]]))
         tensor([[0., 1., 2.],
                 [1., 2., 0.]])
@@ -59,3 +61,20 @@ class Classifier(nn.Module):
     def forward(self, frames: Float[Tensor, "*batch T D"]) -> Float[Tensor, "*batch T labels"]:
         """Log-probabilities of the labels of each frame."""
         return self.head(self.network(frames)).log_softmax(-1)
+
+
+class CrossEntropy(nn.Module):
+    r"""The loss of the network alone: $-\log q(\text{label}_t \mid f)$, a mean over frames.
+
+    Args:
+        classifier: what is trained; a batch holds `frames` (N, T, D) and `labels` (N, T), -1 where there is none.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """The loss of a batch."""
+        log_probs = self.classifier(batch["frames"])
+        return nn.functional.nll_loss(log_probs.flatten(0, 1), batch["labels"].flatten(), ignore_index=-1)

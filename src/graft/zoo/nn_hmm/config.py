@@ -1,0 +1,69 @@
+"""The settings of the experiment, and why they are what they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from graft.errors import GraftError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that `graft train nn_hmm` can be told.
+
+    Args:
+        data: handwritten digits (embedded) or the Free Spoken Digit Dataset.
+        folder: where the recordings are, for `data=fsdd`.
+        split: of the recordings: "official", or "speakers" that the training never heard.
+        sequences: strings in training, validation and test.
+        seeds: how many, from 0; a seed decides on the network's start, the mixtures' and the order of batches,
+            the data stay the same.
+        context: neighbours that the network sees on each side of a frame.
+        hidden: units in each of its two hidden layers.
+        outputs: of the network, which are the observations of the chain.
+        states: of the chain for each label, passed from left to right.
+        components: Gaussians of each state.
+        covariance: of each Gaussian.
+        floor: below every scale of the emissions.
+        pretraining: epochs of cross-entropy that all arms share.
+        epochs: of each arm after that.
+        batch: sequences in a gradient step.
+        rate: learning rate (Adam) of the network.
+        chain_rate: learning rate of the tables and mixtures of the chain.
+        out: folder of the runs.
+        name: of the run's folder; made of system, data and time if empty.
+    """
+
+    data: Literal["digits", "fsdd"] = "digits"
+    folder: str = ""
+    split: Literal["official", "speakers"] = "official"
+    sequences: tuple[int, int, int] = (600, 200, 200)
+    seeds: int = 3
+    context: int = 1
+    hidden: int = 64
+    outputs: int = 10
+    states: int = 2
+    components: int = 2
+    covariance: Literal["diag", "full"] = "full"
+    floor: float = 0.1
+    pretraining: int = 8
+    epochs: int = 8
+    batch: int = 16
+    rate: float = 2e-3
+    chain_rate: float = 1e-2
+    out: str = "runs"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        counts = ("seeds", "hidden", "outputs", "components", "epochs", "batch")
+        for key in counts:
+            if getattr(self, key) < 1:
+                raise GraftError(f"{key} must be at least 1, not {getattr(self, key)}")
+        for key in ("floor", "rate", "chain_rate"):
+            if not getattr(self, key) > 0:
+                raise GraftError(f"{key} must be positive, not {getattr(self, key)}")
+        if self.context < 0 or self.pretraining < 0:
+            raise GraftError("context and pretraining must not be negative")
+        if self.data == "fsdd" and not self.folder:
+            raise GraftError("data=fsdd needs folder=, where the recordings are")
