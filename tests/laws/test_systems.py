@@ -79,7 +79,6 @@ def event_of(expected: Expected, name: str) -> tuple[int, ...]:
 
 
 def test_every_row_is_expected():
-    assert list(EXPECTED) == sorted(EXPECTED, key=NAMES.index)
     assert set(EXPECTED) == set(NAMES)
 
 
@@ -213,12 +212,11 @@ def test_seeds_repeat_and_leave_the_global_state(name):
     system, model = SYSTEMS[name], SYSTEMS[name].model()
     inputs = system.inputs((2,))
     before = torch.random.get_rng_state()
-    one, two = (model.sample(3, sizes=system.sizes, seed=7, **inputs) for _ in range(2))
+    one, two = (model.sample(9, sizes=system.sizes, seed=7, **inputs) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(one[variable], two[variable]) for variable in one)
-    other = model.sample(3, sizes=system.sizes, seed=8, **inputs)
-    continuous = [v for v in one if one[v].is_floating_point()]
-    assert not continuous or any(not torch.equal(one[v], other[v]) for v in continuous)
+    other = model.sample(9, sizes=system.sizes, seed=8, **inputs)
+    assert any(not torch.equal(one[variable], other[variable]) for variable in one)
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=str)

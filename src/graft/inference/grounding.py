@@ -62,7 +62,8 @@ def _ends(problem: Problem, sketch: Sketch) -> list[dict[tuple[str, int], int]]:
         if isinstance(index, Element) and index.position < 0 and letter in problem.frame.existence
     }
     order = sorted(wanted)
-    choices = [range(problem.sizes[letter] + position + 1) for letter, position in order]
+    # -1: the row has no such element
+    choices = [range(-1, problem.sizes[letter] + position + 1) for letter, position in order]
     return [dict(zip(order, places, strict=True)) for places in product(*choices)]
 
 

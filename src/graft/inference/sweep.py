@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from graft.graph.terms import Axis, Element, Term
+from graft.inference.arrange import arranged
+from graft.inference.chains import ChainTables
 from graft.inference.cut import element, shifted
 from graft.inference.grounding import Instance, Key
 from graft.inference.plan import Chain, General, Local, Plan
@@ -76,42 +78,27 @@ class _Sweep:
     def _reduce(self, tensor: Tensor, dims: int) -> Tensor:
         return tensor.amax(dims) if self.maximum else logsumexp(tensor, dims)
 
-    def _arranged(self, table: LogTable, letters: tuple[str, ...]) -> Tensor:
-        """(slots, batch, letters): axes the target lacks are summed (a product over independent elements)."""
-        tensor, lead = table.dense(self.frame, self.sizes), len(table.slots) + self.frame.rank
-        gone = [lead + i for i, x in enumerate(table.letters) if x not in letters]
-        if gone:
-            tensor = tensor.sum(gone)
-        have = tuple(x for x in table.letters if x in letters)
-        order = [lead + have.index(x) for x in letters if x in have]
-        tensor = tensor.permute((*range(lead), *order,))
-        for place, letter in enumerate(letters):
-            if letter not in have:
-                tensor = tensor.unsqueeze(lead + place)
-        return tensor
-
     def _local(self, step: Local) -> Dense:
         unknown = self.problem.unknowns[step.name]
-        parts = [Dense(t.slots, self._arranged(t, unknown.axes)) for t in map(self.tables.__getitem__, step.tables)]
+        parts = [Dense(t.slots, arranged(self.problem, t, unknown.axes)) for t in map(self.tables.__getitem__, step.tables)]
         zero = torch.zeros((unknown.states,) + (1,) * (self.frame.rank + len(unknown.axes)), dtype=self.frame.dtype)
         joint = multiply([*parts, Dense((unknown.term,), zero.to(self.frame.device))], unknown.term)
         ordered = joint.aligned((unknown.term, *step.others))
         whole = ordered.expand(*ordered.shape[: 1 + len(step.others)], *self.frame.shape(()), *self._sizes(unknown.axes))
         message = self._reduce(whole, 0)
         left = LogTable(step.others, unknown.axes, message, {})
-        self.tables[step.result] = LogTable(step.others, step.letters, self._arranged(left, step.letters), {})
+        self.tables[step.result] = LogTable(step.others, step.letters, arranged(self.problem, left, step.letters), {})
         return Dense((unknown.term, *step.others), whole)
 
     def _sizes(self, letters: Sequence[str]) -> tuple[int, ...]:
         return tuple(self.sizes[x] for x in letters)
 
     def _chain(self, step: Chain) -> tuple[Tensor, LinearChain]:
-        chain = _ChainTables(self, step).build()
-        if self.maximum:
-            if chain.length == 0:
-                return chain.log_partition, chain
-            return chain.top_k(1)[1][0], chain
-        return chain.log_partition, chain
+        tables = ChainTables(self.problem, step, self.tables)
+        chain = tables.build()
+        if self.maximum and chain.length:
+            return tables.constant + chain.top_k(1)[1][0], chain
+        return tables.constant + chain.log_partition, chain
 
     def _general(self, step: General) -> tuple[Tensor, tuple[Dense, ...]]:
         buckets = Grounded(self.problem, step.common).tables(step, self.tables)
@@ -169,106 +156,9 @@ class Grounded:
             frame = self.problem.frame
             lengths = frame.lengths(letter, self.common)
             assert lengths is not None
-            here = lengths + position == at
+            here = (lengths + position).clamp_min(-1) == at
             tensor = torch.where(here, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
         return diagonal(Dense(keys, tensor))
-
-
-class _ChainTables:
-    """Collects the tables of a component that is a chain into unary and pairwise potentials."""
-
-    def __init__(self, sweep_: _Sweep, step: Chain) -> None:
-        self.sweep, self.step = sweep_, step
-        self.frame, self.letter = sweep_.frame, step.letter
-        self.unknown = sweep_.problem.unknowns[step.name]
-        self.size = sweep_.sizes[step.letter]
-        self.place = self.unknown.axes.index(step.letter)
-
-    def build(self) -> LinearChain:
-        states = self.unknown.states
-        rest = (*self.frame.batch, *self.sweep._sizes(self.step.common))
-        unary = torch.zeros((*rest, self.size, states), dtype=self.frame.dtype, device=self.frame.device)
-        static: Tensor | None = None
-        moving: Tensor | None = None
-        for number in self.step.tables:
-            table = self.sweep.tables[number]
-            if len(table.slots) == 1:
-                unary = unary + self._unary(table)
-            elif (still := self._static(table)) is not None:
-                static = still if static is None else static + still
-            else:
-                found = self._pairwise(table)
-                moving = found if moving is None else moving + found
-        pairwise = torch.zeros((states, states), dtype=unary.dtype, device=unary.device)
-        if static is not None:
-            pairwise = pairwise + static
-        if moving is not None:
-            pairwise = pairwise + moving
-        return LinearChain(unary, pairwise, lengths=self._lengths(rest))
-
-    def _lengths(self, rest: tuple[int, ...]) -> Tensor | None:
-        lengths = self.frame.lengths(self.letter, self.step.common)
-        return None if lengths is None else lengths.expand(rest)
-
-    def _moved(self, table: LogTable, letters: tuple[str, ...]) -> Tensor:
-        """(batch, letters, slots)."""
-        tensor = self.sweep._arranged(table, letters)
-        return tensor.movedim(tuple(range(len(table.slots))), tuple(range(-len(table.slots), 0)))
-
-    def _unary(self, table: LogTable) -> Tensor:
-        """(batch, common, T, S)."""
-        index = table.slots[0].indices[self.place]
-        if isinstance(index, Element):
-            tensor = self._moved(table, self.step.common).unsqueeze(-2)
-            steps = torch.arange(self.size, device=self.frame.device)
-            lengths = self.frame.lengths(self.letter, self.step.common)
-            if index.position >= 0:
-                here = steps == index.position
-            elif lengths is None:
-                here = steps == self.size + index.position
-            else:
-                here = steps == lengths.unsqueeze(-1) + index.position
-            return torch.where(here.unsqueeze(-1), tensor, torch.zeros((), dtype=tensor.dtype))
-        assert isinstance(index, Axis)
-        tensor = self._moved(table, (*self.step.common, self.letter))
-        return _rolled(tensor, index.offset)
-
-    def _offsets(self, table: LogTable) -> tuple[int, int]:
-        one, two = (slot.indices[self.place] for slot in table.slots)
-        assert isinstance(one, Axis) and isinstance(two, Axis)
-        return one.offset, two.offset
-
-    def _static(self, table: LogTable) -> Tensor | None:
-        """(S, S) if a table is the same at every step and in every row."""
-        low, high = table.window.get(self.letter, (0, self.size))
-        one, two = self._offsets(table)
-        reach = (max(0, -one, -two), self.size - max(0, one, two))
-        flat = all(n == 1 for n in table.tensor.shape[2:])
-        if not (table.natural and flat and (low, high) == reach and low + max(one, two) == 1):
-            return None
-        tensor = table.tensor.reshape(table.tensor.shape[:2])
-        return tensor if one < two else tensor.T
-
-    def _pairwise(self, table: LogTable) -> Tensor:
-        """(batch, common, T-1, S, S), from the earlier to the later."""
-        one, two = self._offsets(table)
-        tensor = self._moved(table, (*self.step.common, self.letter))
-        tensor = tensor if one < two else tensor.transpose(-1, -2)
-        # entry t of the table couples the elements up to t + max(offsets)
-        shift = max(one, two)
-        rows = tensor.movedim(-3, -1)
-        rows = _rolled(rows.transpose(-1, -2), shift).transpose(-1, -2) if shift else rows
-        return rows.movedim(-1, -3)[..., 1:, :, :]
-
-
-def _rolled(tensor: Tensor, offset: int) -> Tensor:
-    """(..., T, S): entry t moves to t + offset; what moves in is 0."""
-    if offset == 0:
-        return tensor
-    size = tensor.shape[-2]
-    pad = (0, 0, offset, 0) if offset > 0 else (0, 0, 0, -offset)
-    padded = torch.nn.functional.pad(tensor, pad)
-    return padded[..., :size, :] if offset > 0 else padded[..., -offset:, :]
 
 
 def assign(problem: Problem, plan: Plan, swept: Swept, choose: Choose, draws: int, mode: bool) -> Assignment:

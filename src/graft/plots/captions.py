@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from graft.factors.base import Factor
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.terms import Element
@@ -28,6 +26,7 @@ def describe(module: Any) -> str:
     """The class of a module, and of the network inside it.
 
     Example:
+        >>> from torch import nn
         >>> from graft.factors import Gaussian
         >>> describe(Gaussian(nn.Linear(3, 4))), describe(nn.Linear(3, 4))
         ('Gaussian(Linear)', 'Linear')

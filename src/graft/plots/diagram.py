@@ -12,7 +12,7 @@ from graft.graph.factor_graph import FactorGraph
 from graft.plots.captions import captions_of
 from graft.plots.layout import place
 from graft.plots.legend import paint_legend
-from graft.plots.marks import Diagram, Edge, Note, Symbol
+from graft.plots.marks import Diagram, Edge, Note
 from graft.plots.notes import Clutter, around, beside, enclose, inner, label
 from graft.plots.paint import paint_box, paint_edge, paint_note, paint_symbol
 from graft.plots.routing import route

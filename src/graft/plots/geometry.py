@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 #: Between a box and what it holds; below, where its letter stands; and more for every further box.
 PAD, STRIP, MORE = 0.15, 0.17, 0.045
@@ -49,7 +52,7 @@ def closeness(start: Array, end: Array, centre: Array, half: Array) -> Array:
     return np.linalg.norm(a + part[..., None] * along, axis=-1)
 
 
-def crossing(a: Array, b: Array, c: Array, d: Array) -> Array:
+def crossing(a: Array, b: Array, c: Array, d: Array) -> Flags:
     """Whether the piece from a to b crosses that from c to d."""
     return (_side(a, b, c) * _side(a, b, d) < -1e-9) & (_side(c, d, a) * _side(c, d, b) < -1e-9)
 
@@ -63,6 +66,7 @@ def _side(a: Array, b: Array, c: Array) -> Array:
 def bezier(points: Array, count: int = 33) -> Array:
     """A quadratic or cubic curve as a line of points."""
     t = np.linspace(0.0, 1.0, count)[:, None]
-    while len(points) > 1:
-        points = [(1 - t) * p + t * q for p, q in zip(points[:-1], points[1:], strict=True)]  # type: ignore[assignment]
-    return np.asarray(points[0])
+    lines = list(points)
+    while len(lines) > 1:
+        lines = [(1 - t) * p + t * q for p, q in pairwise(lines)]
+    return np.asarray(lines[0])

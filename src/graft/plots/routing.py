@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from graft.plots.geometry import Array, bezier
+from graft.plots.geometry import Array, Flags, bezier
 from graft.plots.marks import Edge, Symbol
 
 _BENDS = (0.0, 0.16, -0.16, 0.26, -0.26, 0.4, -0.4, 0.55, -0.55, 0.75, -0.75)
-_DIRECTIONS = tuple(np.arange(0, 360, 15))
+_DIRECTIONS = tuple(float(angle) for angle in range(0, 360, 15))
 _GAP = 0.03
 
 
@@ -97,7 +97,7 @@ def _clipped(line: Array, source: Symbol | None, target: Symbol) -> Array:
     return kept[np.linspace(0, len(kept) - 1, 33).astype(int)]
 
 
-def within(points: Array, symbol: Symbol, more: float) -> Array:
+def within(points: Array, symbol: Symbol, more: float) -> Flags:
     """Which points lie in a symbol made larger by so much."""
     away = np.abs(points - np.array(symbol.at)) / (np.array(symbol.half) + more)
     if symbol.kind == "factor":

@@ -8,7 +8,7 @@ from graft.graph.factor_graph import FactorGraph
 from graft.graph.latex import index, spelling
 from graft.graph.nodes import Node, Variable
 from graft.graph.terms import Axis, Element, Term, Whole
-from graft.plots.marks import Box, Edge, Kind, Symbol, Where
+from graft.plots.marks import Box, Edge, Head, Kind, Symbol, Where
 from graft.plots.text import NAME, half_size, math
 
 RADIUS, SQUARE = 0.26, 0.07
@@ -81,7 +81,7 @@ def _line_notes(term: Term, node: Node, variables: Mapping[str, Variable]) -> tu
 
 
 def _arrows(node: Node, guide: bool, variables: Mapping[str, Variable]) -> list[Edge]:
-    head = "hollow" if node.kind == "function" else "filled"
+    head: Head = "hollow" if node.kind == "function" else "filled"
     name = node.head.name
     found = [
         Edge(t.name, name, guide, head, _shifted(t), _arrow_notes(t, node, variables)) for t in node.reads
@@ -144,6 +144,6 @@ def boxes_of(graph: FactorGraph, guide: FactorGraph | None, symbols: Iterable[Sy
     letters = dict.fromkeys([*graph.letters, *(guide.letters if guide else ())])
     time = graph.time | (guide.time if guide else frozenset())
     symbols = list(symbols)
-    found = [Box(x, tuple(s.key for s in symbols if x in s.letters), x in time) for x in letters]
+    found = [Box(x, tuple(s.key for s in symbols if x in s.letters), x in time) for x in reversed(letters)]
     # of two axes with the same members the one written later lies inside
-    return sorted(reversed(found), key=lambda box: len(box.members))
+    return sorted(found, key=lambda box: len(box.members))

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from graft.errors import GraftError, ImpossibleEvidence, ShapeError
 from graft.ops import chain
+from graft.ops.chain_gradient import log_z
 from graft.ops.logspace import NEG_INF, log_normalize, safe_mul
 
 
@@ -89,7 +90,7 @@ class LinearChain:
             >>> LinearChain(torch.zeros(4, 3), torch.zeros(3, 3)).log_partition.exp()
             tensor(81.0000)
         """
-        return chain.log_partition(self._forward(), self._lengths).reshape(self.batch_shape)
+        return log_z(self._unary, self._pairwise, self._lengths).reshape(self.batch_shape)
 
     @property
     def marginals(self) -> Float[Tensor, "*batch t s"]:
