@@ -120,6 +120,9 @@ class Case:
         states, units = self._drawn(name), self.bits.get(name)
         value = self.decoded(name, states)
         missing = self.maker.coins(value.shape, 0.5)
+        exists = self.existing(name)
+        if not bool((missing & exists.reshape((*exists.shape, *(1,) * (missing.dim() - exists.dim())))).any()):
+            self.known.add(name)
         rubbish = math.nan if value.is_floating_point() else -100
         if units:
             blank = value.masked_fill(missing, math.nan)
@@ -185,6 +188,12 @@ class Case:
     def joints(self) -> dict[Row, Joint]:
         with torch.no_grad():
             return {row: self.joint(row) for row in self.rows}
+
+    def unweighed(self, row: Row) -> Joint:
+        """The joint of one row without any evidence: leaves that are given sum to one, whatever they are."""
+        kept = [piece for piece in self.pieces if piece.potential or piece.left[0][0] in self.states]
+        tables = [(keys, table) for _, keys, table in ground(self.space, kept, row)]
+        return Joint(self.keys(row), tables)
 
     def by_row(self, answer: Callable[[Row], Tensor], event: tuple[int, ...] = ()) -> Tensor:
         """One answer per row, as a tensor (batch, event)."""

@@ -28,6 +28,12 @@ class Joint:
         for keys, table in factors:
             self.log = self.log + self.spread(keys, table)
 
+    def plus(self, factors: Sequence[tuple[Sequence[Key], Tensor]]) -> Joint:
+        """The same with more tables."""
+        more = Joint(self.states, factors)
+        more.log = self.log.detach() + more.log
+        return more
+
     def spread(self, keys: Sequence[Key], table: Tensor) -> Tensor:
         """A table over some elements, aligned with all of them; equal keys are one element."""
         names, table = list(keys), table.double()

@@ -142,7 +142,7 @@ EXPECTED: dict[str, Expected] = {
     "vae_gan": VAE,
     "perceptual_vae": VAE,
     "aavae": Expected("y; z 2; data 3; x 3", "y: ; z: ; x: data y z", guide="y: x; z: x y"),
-    "iwgan": Expected("y; z 2; data 3; x 3", "y: ; z: ; x: data y z", guide="y: x"),
+    "iwgan": Expected("y; z 2; data 3; x 3", "y: ; z: ; x: data y z"),
 }
 
 #: What single factors receive and return, as batch | axes | event, for batch shape (2,). A factor that nothing

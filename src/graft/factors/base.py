@@ -69,22 +69,20 @@ class Factor(nn.Module, ABC):
         kind: conditional, potential or function.
         indexes: the factor looks states up in a table, so it cannot read *no state* (-1).
         support: of the variable on the left, where the factor knows it.
+        given: the number of states of each parent that the factor looks up; () if it takes no inputs at all, None
+            if it does not say.
     """
 
     kind: ClassVar[Kind]
     indexes: bool = False
     support: Support | None = None
+    given: tuple[int, ...] | None = None
 
 
 class Conditional(Factor):
-    """A factor that returns a distribution over the one variable on its left.
-
-    Attributes:
-        given: the number of states of each parent that the factor indexes by, where it does.
-    """
+    """A factor that returns a distribution over the one variable on its left."""
 
     kind = "conditional"
-    given: tuple[int, ...] | None = None
 
     @abstractmethod
     def distribution(self, inputs: tuple[Tensor, ...], call: Call) -> Distribution:

@@ -27,8 +27,11 @@ class Bias(LinearPotential):
         torch.Size([5])
     """
 
+    given = ()
+
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.supports = (None,)
         self.bias = nn.Parameter(0.1 * torch.randn(dim))
 
     def log_potential(self, values: tuple[Tensor, ...], inputs: tuple[Tensor, ...], call: Call) -> Tensor:

@@ -30,8 +30,11 @@ class Bilinear(LinearPotential):
         torch.Size([5])
     """
 
+    given = ()
+
     def __init__(self, a: int, b: int) -> None:
         super().__init__()
+        self.supports = (None, None)
         self.weight = nn.Parameter(0.1 * torch.randn(a, b))
 
     def log_potential(self, values: tuple[Tensor, ...], inputs: tuple[Tensor, ...], call: Call) -> Tensor:

@@ -34,6 +34,8 @@ class Displacement(TablePotential):
         (torch.Size([12, 12]), True)
     """
 
+    given = ()
+
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width

@@ -45,7 +45,7 @@ class GaussianPotential(Potential):
     ) -> None:
         super().__init__()
         self.net, self.dim, self.onehot, self.concat = net, dim, onehot, concat
-        self.supports = None if dim is None else (Real(dim),)
+        self.supports = (None if dim is None else Real(dim),)
 
     def natural(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
         """h and the diagonal of J, each leading (+ axes if `call.as_given`), then d.

@@ -25,7 +25,8 @@ class HardBernoulli(distributions.Bernoulli):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        value = value.to(torch.result_type(value, self.logits))
+        # promote_types, not result_type: that would let a logit without dimensions be rounded
+        value = value.to(torch.promote_types(value.dtype, self.logits.dtype))
         return safe_mul(value, logsigmoid(self.logits)) + safe_mul(1 - value, logsigmoid(-self.logits))
 
     def entropy(self) -> Tensor:

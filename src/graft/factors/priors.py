@@ -25,6 +25,8 @@ class Fixed(Conditional):
         torch.Size([3])
     """
 
+    given = ()
+
     def __init__(self, family: type[td.Distribution], **parameters: Tensor | float) -> None:
         super().__init__()
         self.family = family

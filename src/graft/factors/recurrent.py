@@ -66,6 +66,13 @@ class Recurrent(Function):
         states = start.reshape(-1, *(1,) * len(batch_shape), self.dim).expand(-1, *batch_shape, self.dim)
         return (states[0], states[1]) if self.pair else states[0]
 
+    def started(self, output: Tensor) -> State:
+        """The state that readers see as this output: an LSTM's memory is as it was before the first step."""
+        if not self.pair:
+            return output
+        memory = self.initial(tuple(output.shape[:-1]))[1]
+        return output, memory
+
     def step(self, inputs: tuple[Tensor, ...], past: State, call: Call) -> State:
         """The next state from the inputs (without the past) and the past state.
 

@@ -31,6 +31,8 @@ class Table(TablePotential):
                 [1., 2.]], grad_fn=...)
     """
 
+    given = ()
+
     def __init__(self, *states: int, values: Tensor | None = None) -> None:
         super().__init__()
         if bool(states) == (values is not None):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from graft.distributions.supports import Finite
 from graft.errors import FormulaError
-from graft.factors.base import Conditional, Factor, Kind
+from graft.factors.base import Factor, Kind
+from graft.factors.recurrent import Recurrent
 from graft.graph.axes import left_offsets
 from graft.graph.nodes import Node, Variable, element_of
 from graft.graph.terms import Axis, Term
@@ -21,6 +22,7 @@ def check(nodes: Iterable[Node], variables: Mapping[str, Variable]) -> None:
     for node in nodes:
         _offsets_on_the_left(node)
         _known_parents(node, variables)
+        _own_past(node)
         if node.kind == "potential":
             _arity(node, variables)
     for variable in variables.values():
@@ -42,12 +44,15 @@ def _offsets_on_the_left(node: Node) -> None:
 def _known_parents(node: Node, variables: Mapping[str, Variable]) -> None:
     """A table's parents must be discrete and as many as it was made for."""
     module = node.module
-    if not (isinstance(module, Conditional) and module.given is not None):
+    if not isinstance(module, Factor) or module.given is None:
         return
     name = type(module).__name__
     if len(module.given) != len(node.reads):
-        rule = f"{name} is a table over {len(module.given)} parents, the formula has {len(node.reads)}"
-        raise node.fail(rule, node.reads[0] if node.reads else None)
+        count = f"{len(module.given)} parent" + "s" * (len(module.given) != 1)
+        rule = f"{name} looks up {count} (given=), the formula has {len(node.reads)}"
+        if not module.given:
+            rule = f"{name} takes no inputs, the formula has {len(node.reads)}"
+        raise node.fail(rule, next(iter(node.reads[len(module.given) :]), None))
     for states, term in zip(module.given, node.reads, strict=True):
         support = variables[term.name].support
         if support is not None and support.states is None:
@@ -57,11 +62,30 @@ def _known_parents(node: Node, variables: Mapping[str, Variable]) -> None:
             raise node.fail(rule, term)
 
 
+def _own_past(node: Node) -> None:
+    """The last input of a recurrent module is what it gave before."""
+    if not isinstance(node.module, Recurrent):
+        return
+    last = node.reads[-1] if node.reads else None
+    if last is None or last.name != node.head.name or not _shifted(last):
+        rule = f"the last input of Recurrent is its own past, such as {_before(node)}"
+        raise node.fail(rule, last)
+
+
+def _shifted(term: Term) -> bool:
+    return any(isinstance(index, Axis) and index.offset for index in term.indices)
+
+
+def _before(node: Node) -> str:
+    letters = list(node.head.letters) or ["t"]
+    return f"{node.head.name}[{','.join([*letters[:-1], letters[-1] + '-1'])}]"
+
+
 def _arity(node: Node, variables: Mapping[str, Variable]) -> None:
     supports = getattr(node.module, "supports", None)
     if supports is not None and len(supports) != len(node.formula.left):
         rule = f"{type(node.module).__name__} is over {len(supports)} variables, not {len(node.formula.left)}"
-        raise node.fail(rule)
+        raise node.fail(rule, next(iter(node.formula.left[len(supports) :]), None))
     for support, term in zip(supports or (), node.formula.left, strict=False):
         known = variables[term.name].support
         if support is None or known is None or support.states is None:
@@ -123,24 +147,25 @@ def _outside(node: Node, term: Term, variables: Mapping[str, Variable]) -> None:
         return
     if variable.is_discrete and node.indexes() and initial_of(variable) is None:
         rule = f"{term} is no state at the end of axis {letter!r}, which a table cannot look up"
-        raise node.fail(rule + f": give {_first(node, term)} a factor of its own", term)
+        raise node.fail(rule + f": give {_missing(node, term, variables)} a factor of its own", term)
     if variable.is_input or initial_of(variable) is not None:
         return
     own_past = term.name == node.head.name
     if own_past and isinstance(variable.support, Finite):
-        rule = f"{term.name} reads its own past: it needs {_first(node, term)} as many as its lag, or initial"
+        rule = f"{term.name} reads its own past: give {_missing(node, term, variables)} a factor of its own, or its module initial()"
         raise node.fail(rule, term)
     if variable.support is None:
         rule = f"{term} looks outside the sequence, where zeros of its event shape stand: tell the shape"
         raise node.fail(rule + f" (support={{{term.name!r}: Real(...)}}), a first factor, or initial", term)
 
 
-def _first(node: Node, term: Term) -> str:
+def _missing(node: Node, term: Term, variables: Mapping[str, Variable]) -> str:
+    """The first element that lacks a factor of its own, where the general one would look outside."""
+    own = variables[node.head.name]
     letter, offset = next((i.letter, i.offset) for i in term.indices if isinstance(i, Axis) and i.offset)
-    indices = [
-        "0" if i == letter and offset < 0 else "-1" if i == letter else i for i in node.head.letters
-    ]
-    return f"{node.head.name}[{','.join(indices)}]"
+    place = own.firsts(letter, node.kind) if offset < 0 else -1 - own.lasts(letter, node.kind)
+    indices = [str(place) if i == letter else i for i in own.axes]
+    return f"{own.name}[{','.join(indices)}]"
 
 
 def no_breach_by_name(names: Iterable[str], known: Mapping[str, Variable], what: str) -> None:

@@ -95,13 +95,37 @@ def build(
         Node(normalise(formula, axes), module, kind_of(formula, module), place)
         for place, (formula, module) in enumerate(pairs)
     )
-    known = {v.name: v.support for v in around.variables.values() if v.support} if around else {}
-    variables = _variables(nodes, axes, {**known, **support}, labels)
+    known = _known(around, nodes, axes) if around else {}
+    variables = _variables(nodes, axes, {**support, **known}, labels)
     no_breach_by_name(support, variables, "support")
     no_breach_by_name(labels, variables, "labels")
     check(nodes, variables)
     order = schedule([node for node in nodes if node.kind != "potential"], variables)
+    if around:
+        _no_cycle_together(nodes, variables, around)
     return FactorGraph(nodes, variables, time_axes([*outer, *formulas]), order)
+
+
+def _known(
+    around: FactorGraph, nodes: tuple[Node, ...], axes: Mapping[str, tuple[str, ...]]
+) -> dict[str, Support]:
+    """The supports that a guide takes over from its model, whose variables must have as many axes."""
+    for node in nodes:
+        for term in node.terms:
+            mine, outer = len(axes.get(term.name, ())), around.variables.get(term.name)
+            if outer is not None and len(outer.axes) != mine:
+                raise node.fail(f"{term.name} has {len(outer.axes)} indices in the model, {mine} here", term)
+    return {v.name: v.support for v in around.variables.values() if v.support is not None}
+
+
+def _no_cycle_together(
+    nodes: tuple[Node, ...], variables: Mapping[str, Variable], around: FactorGraph
+) -> None:
+    """A guide may read what the model computes from what the guide gives: together they must have an order."""
+    given = {term.name for node in nodes for term in node.formula.left}
+    computed = [node for node in around.nodes if node.kind == "function" and node.head.name not in given]
+    producers = [node for node in nodes if node.kind != "potential"]
+    schedule([*producers, *computed], {**around.variables, **variables})
 
 
 def _variables(

@@ -80,10 +80,12 @@ def kind_of(formula: Formula, module: object) -> Kind:
             raise FormulaError(f"a function needs a callable, not {type(module).__name__}", text)
         return "function"
     if not isinstance(module, nn.Module):
-        raise FormulaError(f"a factor needs an nn.Module, not {type(module).__name__}", text)
+        what = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise FormulaError(f"a factor needs an nn.Module, not {what}", text)
     kind: Kind = module.kind if isinstance(module, Factor) else "conditional"
     if kind == "function":
-        raise FormulaError(f"{type(module).__name__} is a function: write '=' instead of '|'", text)
+        rule = f"{type(module).__name__} is a function: write '=' instead of '|'"
+        raise FormulaError(rule, text, _mark(text, "|") if "|" in text else None)
     if kind == "conditional" and len(formula.left) > 1:
         rule = f"{type(module).__name__} is a conditional, which has one variable on its left"
         raise FormulaError(rule, text, formula.left[1].span)

@@ -144,6 +144,7 @@ def _offset(read: _Read, variables: Mapping[str, Variable], letter: str) -> int 
 
 def _cycle(reads: list[_Read], why: str) -> FormulaError:
     names = " -> ".join(dict.fromkeys(read.giver.head.name for read in reads))
-    # the most telling read: one that looks at the same element, or at a whole axis
-    read = next((r for r in reads if r.term.plain or Whole() in r.term.indices), reads[0])
+    # the most telling read: one that looks at a whole axis, or at the same element
+    telling = sorted(reads, key=lambda r: (Whole() not in r.term.indices, not r.term.plain))
+    read = telling[0]
     return read.reader.fail(f"cycle: {names} depend on each other, and {why}", read.term)

@@ -98,7 +98,7 @@ def _with_states(node: Node, term: Term, value: Value, store: Store, window: Win
     stands = _stands(node, store, window)
     absent = tensor < 0
     if stands is not None:
-        absent = absent & stands.reshape(*stands.shape, *(1,) * _whole(term))
+        absent = absent & stands.reshape((*stands.shape, *(1,) * _whole(term)))
     if bool(absent.any()):
         raise GraftError(f"{node}: {term} has no state in some row (an empty sequence?) to look up in a table")
     return Value(tensor.clamp_min(0), value.slots)
@@ -166,11 +166,16 @@ def checked(dist: Any, node: Node, lead: tuple[int, ...], variable: Variable) ->
     rank = len(dist.event_shape)
     if support is not None and tuple(dist.event_shape) != support.event_shape:
         raise ShapeError(f"{node}: event shape {tuple(dist.event_shape)}, but {variable.name} is {support}")
-    if support is None and rank != 1 and not (rank == 0 and dist.support.is_discrete):
+    if support is None and rank != 1 and not (rank == 0 and _discrete(dist)):
         rule = f"{node}: a distribution with {rank} event dimensions, where {variable.name} has one until told"
         raise ShapeError(rule + f" (support={{{variable.name!r}: Real(...)}}, or Independent)")
     fits(tuple(dist.batch_shape), lead, node, "distribution")
     return dist
+
+
+def _discrete(dist: Distribution) -> bool:
+    constraint = dist.support
+    return constraint is not None and bool(constraint.is_discrete)
 
 
 def fits(shape: tuple[int, ...], lead: tuple[int, ...], node: Node, what: str) -> None:

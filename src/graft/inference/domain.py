@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from graft.graph.nodes import Node, Variable, element_of
-from graft.graph.terms import Axis, Element
+from graft.graph.nodes import Node, Variable, element_of, index_of
+from graft.graph.terms import Axis, Element, Term
 from graft.inference.frame import Frame
 
 Windows = dict[str, tuple[int, int]]
@@ -66,16 +66,14 @@ def _least(node: Node, variable: Variable, letter: str, position: int) -> int:
 
 def valid(node: Node, variables: Mapping[str, Variable], frame: Frame) -> Tensor | None:
     """Which elements of (batch, letters) a factor really has, ragged rows considered; None if all of its window."""
-    masks = [frame.exists(node.letters)]
+    masks = [_own(node, frame)]
     for term in node.formula.left:
         variable = variables[term.name]
+        masks += reaches(term, variable, node.letters, frame)
         for letter, index in zip(variable.axes, term.indices, strict=True):
-            if letter not in frame.existence:
-                continue
-            if isinstance(index, Element):
-                masks.append(_element_exists(node, variable, letter, index.position, frame))
-            elif isinstance(index, Axis) and index.offset > 0:
-                masks.append(_reaches(letter, index.offset, node.letters, frame))
+            if letter in frame.existence and isinstance(index, Element):
+                lengths, _ = _lengths(term, variable, letter, node.letters, frame)
+                masks.append(_element_exists(node, variable, letter, index.position, lengths))
     if node.kind != "potential" and not node.head.elements:
         masks += [_not_last(node, variables[node.head.name], x, frame) for x in node.letters]
     result = None
@@ -93,9 +91,51 @@ def natural(node: Node, variables: Mapping[str, Variable]) -> bool:
     return node.kind == "potential" or not any(head.lasts(x, node.kind) for x in node.letters)
 
 
-def _element_exists(node: Node, variable: Variable, letter: str, position: int, frame: Frame) -> Tensor:
-    lengths = frame.lengths(letter, node.letters)
-    assert lengths is not None
+def reaches(term: Term, variable: Variable, letters: tuple[str, ...], frame: Frame) -> list[Tensor | None]:
+    """(batch, letters) each: where a shifted term is within the lengths of its axes."""
+    found: list[Tensor | None] = []
+    for letter, index in zip(variable.axes, term.indices, strict=False):
+        if letter in frame.existence and isinstance(index, Axis):
+            lengths, moved = _lengths(term, variable, letter, letters, frame)
+            if index.offset > 0 or moved:
+                found.append(_steps(letter, letters, frame) + index.offset < lengths)
+    return found
+
+
+def _own(node: Node, frame: Frame) -> Tensor | None:
+    """Which elements of a factor's axes exist, as far as these axes alone can tell."""
+    found = (frame.existence.get(x) for x in node.letters)
+    return frame.exists(node.letters) if all(set(e.left) <= set(node.letters) for e in found if e) else None
+
+
+def _lengths(
+    term: Term, variable: Variable, letter: str, letters: tuple[str, ...], frame: Frame
+) -> tuple[Tensor, bool]:
+    """The lengths of an axis where a term stands, (batch, letters), and whether that is beside the factor's place."""
+    found, moved = frame.existence[letter], False
+    tensor, have = found.lengths, list(found.left)
+    for place in range(len(have) - 1, -1, -1):
+        index, dim, size = index_of(term, variable, have[place]), frame.rank + place, frame.sizes[have[place]]
+        if isinstance(index, Element):
+            tensor = tensor.select(dim, index.position) if -size <= index.position < size else tensor.sum(dim) * 0
+            have.pop(place)
+        elif isinstance(index, Axis) and index.offset:
+            tensor = _moved(tensor, dim, index.offset)
+        else:
+            continue
+        moved = True
+    return frame.spread(tensor, tuple(have), letters), moved
+
+
+def _moved(lengths: Tensor, dim: int, offset: int) -> Tensor:
+    """Entry i becomes that of i + offset, 0 outside."""
+    steps = torch.arange(lengths.shape[dim], device=lengths.device) + offset
+    inside = (steps >= 0) & (steps < lengths.shape[dim])
+    found = lengths.index_select(dim, steps.clamp(0, max(lengths.shape[dim] - 1, 0)))
+    return torch.where(inside.reshape(-1, *(1,) * (lengths.dim() - dim - 1)), found, 0)
+
+
+def _element_exists(node: Node, variable: Variable, letter: str, position: int, lengths: Tensor) -> Tensor:
     if position >= 0:
         return lengths > position
     return lengths + position >= _least(node, variable, letter, position)
@@ -105,12 +145,6 @@ def _steps(letter: str, letters: tuple[str, ...], frame: Frame) -> Tensor:
     shape = [1] * len(letters)
     shape[letters.index(letter)] = frame.sizes[letter]
     return torch.arange(frame.sizes[letter], device=frame.device).reshape(shape)
-
-
-def _reaches(letter: str, offset: int, letters: tuple[str, ...], frame: Frame) -> Tensor:
-    lengths = frame.lengths(letter, letters)
-    assert lengths is not None
-    return _steps(letter, letters, frame) + offset < lengths
 
 
 def _not_last(node: Node, variable: Variable, letter: str, frame: Frame) -> Tensor | None:

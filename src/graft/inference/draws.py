@@ -92,8 +92,8 @@ def complete(
     ]
     Runner(store, draw, situation.ready).run(schedule(nodes, graph.variables))
     names = [name for name in graph.variables if name not in graph.inputs]
-    given = {n for n, g in situation.given.items() if g.value is not None and g.cells is None}
-    return {name: store.values[name].tensor for name in names if name not in given and name in store.values}
+    whole = {n for n, g in situation.given.items() if g.value is not None and g.cells is None}
+    return {name: store.values[name].tensor for name in names if name not in whole and name in store.values}
 
 
 def without_evidence(situation: Situation, name: str) -> Situation:

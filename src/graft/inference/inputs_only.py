@@ -48,9 +48,9 @@ class Asked:
                 steps = torch.arange(size, device=lengths.device)
                 return {"lengths": lengths, "mask": steps < lengths.unsqueeze(-1)}
         for letter in node.letters:
-            size = sizes.of.get(letter, sizes.told.get(letter))
-            if size is not None and sizes.batch is not None:
-                mask = torch.ones(*sizes.batch, size, dtype=torch.bool)
+            known = sizes.of.get(letter, sizes.told.get(letter))
+            if known is not None and sizes.batch is not None:
+                mask = torch.ones(*sizes.batch, known, dtype=torch.bool)
                 return {"lengths": mask.sum(-1), "mask": mask}
         raise GraftError(f"{node}: the module reads {wanted[0]}, which the call does not give")
 

@@ -36,15 +36,15 @@ def best_order(scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, i
     return min(found, key=lambda order: order.total)
 
 
-Rule = Callable[[Hashable, Mapping[Hashable, set[Hashable]], Mapping[Hashable, int]], float]
+Rule = Callable[[Hashable, Mapping[Hashable, set[Hashable]], Mapping[Hashable, int]], int]
 
 
-def _by_fill(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> float:
+def _by_fill(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> int:
     missing = sum(states[a] * states[b] for a, b in combinations(near[key], 2) if b not in near[a])
     return missing
 
 
-def _by_size(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> float:
+def _by_size(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> int:
     return prod(states[other] for other in near[key])
 
 

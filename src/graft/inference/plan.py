@@ -198,10 +198,15 @@ class _Planner:
             del self.active[number]
 
     def _common(self, names: list[str], tables: Mapping[int, Sketch]) -> tuple[str, ...]:
-        """Axes that every term of a component carries without offset."""
-        candidates = self.problem.unknowns[names[0]].axes
+        """Axes that every term of a component carries without offset, and whose lengths vary with such axes only."""
         slots = [slot for sketch in tables.values() for slot in sketch.slots]
-        return tuple(x for x in candidates if all(Axis(x) in slot.indices for slot in slots))
+        found: tuple[str, ...] = ()
+        for letter in self.problem.unknowns[names[0]].axes:
+            existence = self.problem.frame.existence.get(letter)
+            free = existence is None or set(existence.left) <= set(found)
+            if free and all(Axis(letter) in slot.indices for slot in slots):
+                found += (letter,)
+        return found
 
     def _chain_letter(
         self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]

@@ -96,7 +96,8 @@ class Problem:
                 found.append(_weights(self, self.unknowns[sketch.name]))
                 continue
             own = units if any(slot.name in units.names for slot in sketch.slots) else scorer
-            found.append(own.table(sketch.node, sketch.window, self._is_evidence(sketch.node)))
+            table = own.table(sketch.node, sketch.window, self._is_evidence(sketch.node))
+            found.append(table.ordered(sketch.slots))
         return found
 
     def _is_evidence(self, node: Node) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graft.errors import ImpossibleEvidence
+from graft.inference.domain import reaches
 from graft.inference.plan import Plan, make
 from graft.inference.problem import Problem, Sketch, pose
 from graft.inference.settle import Situation
@@ -84,7 +85,10 @@ class Query:
             value = sweep(shadow, plan, [*tables, *extra]).value
             if not zeros:
                 return []
-            return list(torch.autograd.grad(value.sum(), zeros, create_graph=again, allow_unused=False))
+            # a pair that no two elements make is not in the sum at all
+            return list(
+                torch.autograd.grad(value.sum(), zeros, create_graph=again, allow_unused=True, materialize_grads=True)
+            )
 
     def entropy(self) -> Tensor:
         r"""The joint entropy $\log Z - \sum_f E[\log f]$ of all unknowns, shape batch."""
@@ -155,20 +159,23 @@ def _zeros(problem: Problem, probe: Sketch, tables: Sequence[LogTable]) -> Tenso
 
 def _valid(problem: Problem, probe: Sketch) -> Tensor | None:
     """(batch, letters): where all slots of a probe exist."""
-    frame = problem.frame
+    frame, variables = problem.frame, problem.situation.graph.variables
     letters = tuple(x for x in probe.letters if x in frame.sizes)
-    mask = frame.exists(letters)
+    masks = [frame.exists(letters)]
+    for slot in probe.slots:
+        masks += reaches(slot, variables[slot.name], letters, frame)
     for place, letter in enumerate(letters):
         low, high = probe.window.get(letter, (0, frame.sizes[letter]))
-        lengths = frame.lengths(letter, letters)
-        shape = [1] * len(letters)
-        shape[place] = frame.sizes[letter]
-        steps = torch.arange(frame.sizes[letter], device=frame.device).reshape(shape)
-        reach = frame.sizes[letter] - high
-        if (low, reach) != (0, 0):
-            end = frame.sizes[letter] if lengths is None else lengths
-            mine = (steps >= low) & (steps + reach < end)
-            mask = mine if mask is None else mask & mine
+        steps = torch.arange(frame.sizes[letter], device=frame.device)
+        if (low, high) != (0, frame.sizes[letter]):
+            mine = (steps >= low) & (steps < high)
+            masks.append(mine.reshape(-1, *(1,) * (len(letters) - place - 1)))
+    mask = None
+    for one in masks:
+        if one is not None:
+            mask = one if mask is None else mask & one
+    if mask is not None:
+        mask = mask.reshape((1,) * (frame.rank + len(letters) - mask.dim()) + tuple(mask.shape))
     if mask is not None and len(letters) < len(probe.letters):
         mask = mask.unsqueeze(-1)
     return mask

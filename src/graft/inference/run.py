@@ -21,7 +21,7 @@ from graft.inference.domain import Windows, at_element, window
 from graft.inference.frame import Frame
 from graft.inference.pieces import Piece, assemble, padded
 from graft.inference.ready import Ready
-from graft.inference.store import Scope, Store
+from graft.inference.store import Scope, Store, choose
 from graft.inference.values import Value
 
 #: How a conditional is turned into a value: `Distribution.sample`, `Distribution.rsample`, ...
@@ -65,6 +65,7 @@ class Runner:
         """One factor on its whole window; None if it stands nowhere."""
         special = self._special(node)
         if special is not None and special[1] is None:
+            self._restart(node, special[0], None)
             return special[0]
         frame = self.store.frame
         where = window(node, self.store.variables, frame)
@@ -76,8 +77,16 @@ class Runner:
             return value
         mask = special[1]
         assert mask is not None
+        self._restart(node, special[0], mask)
         mask = mask.reshape((*mask.shape, *(1,) * (value.tensor.dim() - mask.dim())))
         return Value(torch.where(mask, special[0].tensor, value.tensor))
+
+    def _restart(self, node: Node, value: Value, mask: Tensor | None) -> None:
+        """A recurrent module goes on from what a single-element factor gave (in the rows of a mask)."""
+        if isinstance(node.module, Recurrent):
+            name = node.head.name
+            state = node.module.started(value.tensor)
+            self.store.keep_state(name, state if mask is None else choose(mask, state, self.store.state_now(name)))
 
     def _called(self, node: Node, letters: tuple[str, ...], where: Windows) -> Value:
         frame, variable = self.store.frame, self.store.variables[node.head.name]
@@ -93,9 +102,12 @@ class Runner:
         return Value(self.draw(dist.expand(lead)))
 
     def _from_ready(self, ready: Ready) -> Value:
-        frame = self.store.frame
-        if ready.node.kind == "function":
+        node, frame = ready.node, self.store.frame
+        variable, lead = self.store.variables[node.head.name], ready.base.shape(node.letters)
+        if node.kind == "function":
+            function_value(ready.output, (), node, lead, variable)
             return Value(ready.tensor(frame))
+        checked(ready.output, node, lead, variable)
         return Value(ready.draw(self.draw, frame))
 
     def _recur(self, node: Node, letters: tuple[str, ...], where: Windows) -> Value:

@@ -104,6 +104,12 @@ class Store:
         assert scope is not None
         scope.states.setdefault(name, {})[scope.position] = state
 
+    def state_now(self, name: str) -> Any:
+        """What a recurrent module has just kept."""
+        scope = self._innermost(name)
+        assert scope is not None
+        return scope.states[name][scope.position]
+
     def state(self, term: Term, letters: tuple[str, ...]) -> Any:
         """What a recurrent module, called on these axes, reads of its own past."""
         variable = self.variables[term.name]
@@ -122,7 +128,7 @@ class Store:
         lengths = scope.outside.lengths(scope.letter, letters) if index.offset > 0 else None
         if lengths is None:
             return found
-        return _choose(scope.position + index.offset < lengths, found, first)
+        return choose(scope.position + index.offset < lengths, found, first)
 
     def _innermost(self, name: str) -> Scope | None:
         return next((scope for scope in reversed(self.scopes) if name in scope.members), None)
@@ -241,7 +247,7 @@ class Store:
         lengths = scope.outside.lengths(scope.letter, axes) if offset > 0 else None
         if lengths is None:
             return found
-        return Value(_choose(place < lengths, found.tensor, first), found.slots)
+        return Value(choose(place < lengths, found.tensor, first), found.slots)
 
     def initial(self, variable: Variable, like: Tensor | None = None) -> Tensor:
         """What stands outside the sequence, (batch, event): `initial`, else *no state*, else zeros."""
@@ -267,8 +273,8 @@ class Store:
         return torch.zeros(*self.frame.batch, *event, dtype=dtype, device=self.frame.device)
 
 
-def _choose(mask: Tensor, one: Any, other: Any) -> Any:
+def choose(mask: Tensor, one: Any, other: Any) -> Any:
     """`torch.where` over tensors or tuples of them, the mask having the leading dimensions."""
     if isinstance(one, tuple):
-        return tuple(_choose(mask, a, b) for a, b in zip(one, other, strict=True))
+        return tuple(choose(mask, a, b) for a, b in zip(one, other, strict=True))
     return torch.where(mask.reshape((*mask.shape, *(1,) * (one.dim() - mask.dim()))), one, other)

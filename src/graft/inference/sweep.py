@@ -13,7 +13,7 @@ from graft.graph.terms import Axis, Element, Term
 from graft.inference.arrange import arranged
 from graft.inference.chains import ChainTables
 from graft.inference.cut import element, shifted
-from graft.inference.grounding import Instance, Key
+from graft.inference.grounding import End, Instance, Key
 from graft.inference.plan import Chain, General, Local, Plan
 from graft.inference.problem import Problem
 from graft.inference.tables import LogTable
@@ -152,13 +152,19 @@ class Grounded:
             # nothing stands there, so the factor does not vary with it
             tensor = tensor.select(place, 0)
         keys = tuple(key for key in instance.keys if key is not None)
-        for letter, at, position in instance.ends:
-            frame = self.problem.frame
-            lengths = frame.lengths(letter, self.common)
-            assert lengths is not None
-            here = (lengths + position).clamp_min(-1) == at
+        for end, at in instance.ends:
+            here = (self._lengths(end) + end.position).clamp_min(-1) == at
             tensor = torch.where(here, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
         return diagonal(Dense(keys, tensor))
+
+    def _lengths(self, end: End) -> Tensor:
+        """(batch, common): the lengths of an axis at one place of the unrolled axes left of it."""
+        frame, found = self.problem.frame, self.problem.frame.existence[end.letter]
+        letters = tuple(letter for letter, _ in end.outer)
+        lengths = frame.spread(found.lengths, found.left, (*letters, *self.common))
+        for _, at in end.outer:
+            lengths = lengths.select(frame.rank, at)
+        return lengths
 
 
 def assign(problem: Problem, plan: Plan, swept: Swept, choose: Choose, draws: int, mode: bool) -> Assignment:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graft.graph.terms import Term
 from graft.inference.frame import Frame
+from graft.inference.values import Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,12 @@ class LogTable:
         if self.valid is None:
             return tensor
         return torch.where(self.valid, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+
+    def ordered(self, slots: tuple[Term, ...]) -> LogTable:
+        """The same table with its leading dimensions in the order of `slots`."""
+        if slots == self.slots:
+            return self
+        return replace(self, slots=slots, tensor=Value(self.tensor, self.slots).aligned(slots))
 
     def with_tensor(self, tensor: Tensor) -> LogTable:
         return replace(self, tensor=tensor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+import networkx as nx
 import numpy as np
 
 from graft.plots.geometry import Array, closeness, crossing, overlaps, rectangles
@@ -43,6 +44,7 @@ class Cost:
         self._edges(edges, place)
         self._preferences(symbols, edges, place)
         self._lined_up(edges, place)
+        self.stars = _stars(edges, place)
 
     def _pairs(self, count: int) -> None:
         self.pairs = np.array(list(combinations(range(count), 2)), dtype=int).reshape(-1, 2)
@@ -113,6 +115,10 @@ class Cost:
         self.yokes = self.yokes.reshape(-1, 3)
         arrows = [(place[e.source], place[e.target]) for e in _arrows(edges) if e.target not in yokes]
         pairs = [*arrows, *((int(a), int(b)) for _, a, b in self.joints)]
+        # a ring cannot be straight everywhere
+        rings = nx.cycle_basis(nx.Graph([(int(a), int(b)) for _, a, b in self.joints]))
+        self.centred = 2.0 if rings else 4.0
+        self.pull = np.array([2.0] * len(arrows) + [1.0 if rings else 3.0] * len(self.joints))
         self.straight = np.array(pairs, dtype=int).reshape(-1, 2)
 
     def __call__(self, at: Array) -> Array:
@@ -158,9 +164,9 @@ class Cost:
         short = np.clip(ROW - (at[:, upper, 1] - at[:, lower, 1]), 0.0, 2 * ROW)
         total = (self.weight * short).sum(1)
         between, one, other = self.joints.T
-        total += 1.5 * np.abs(at[:, between] - (at[:, one] + at[:, other]) / 2).sum((1, 2))
+        total += self.centred * np.abs(at[:, between] - (at[:, one] + at[:, other]) / 2).sum((1, 2))
         bent = np.abs(at[:, self.straight[:, 0]] - at[:, self.straight[:, 1]]).min(-1)
-        total += 2.0 * np.minimum(bent, 0.9).sum(1)
+        total += (self.pull * np.minimum(bent, 0.9)).sum(1)
         child, one, other = self.yokes.T
         total += 2.0 * np.abs(at[:, child, 0] - (at[:, one, 0] + at[:, other, 0]) / 2).sum(1)
         total += 2.5 * np.abs(at[:, one, 1] - at[:, other, 1]).sum(1)
@@ -203,6 +209,15 @@ def _yokes(edges: Sequence[Edge]) -> dict[str, list[str]]:
         parents.setdefault(edge.target, []).append(edge.source)
     below = set(parents)
     return {key: pair for key, pair in parents.items() if len(pair) == 2 and not below & set(pair)}
+
+
+def _stars(edges: Sequence[Edge], place: dict[str, int]) -> list[list[int]]:
+    """Every variable with the undirected factors around it, which move together."""
+    found: dict[str, set[int]] = {}
+    for edge in edges:
+        if edge.head == "none":
+            found.setdefault(edge.source, {place[edge.source]}).add(place[edge.target])
+    return [sorted(star) for star in found.values()]
 
 
 def _scopes(edges: Sequence[Edge]) -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ def draw(
         raise GraftError(
             f"cannot write a diagram to {str(path)!r}: the suffix must be one of {', '.join(_SUFFIXES)}"
         )
-    figure = _painted(arrange(graph, guide, networks=networks))
+    figure = painted(arrange(graph, guide, networks=networks))
     if path is not None:
         _write(figure, Path(path))
     return figure
@@ -115,7 +115,8 @@ def _extent(diagram: Diagram) -> tuple[float, float, float, float]:
     return left - _MARGIN, bottom - _MARGIN, right + _MARGIN, top + _MARGIN
 
 
-def _painted(diagram: Diagram) -> Any:
+def painted(diagram: Diagram) -> Any:
+    """The figure of a diagram, with its legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

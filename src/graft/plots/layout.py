@@ -18,7 +18,7 @@ from graft.plots.geometry import Array
 from graft.plots.marks import Box, Edge, Point, Symbol
 
 _CELL = 0.45
-_STARTS, _SWEEPS, _REACH = 4, 12, 4
+_SWEEPS, _REACH = 12, 4
 
 
 def place(
@@ -35,7 +35,8 @@ def place(
     cost = Cost(symbols, edges, boxes, room)
     rows = _rows(symbols, edges)
     best, least = np.zeros((len(symbols), 2)), np.inf
-    for start in range(_STARTS):
+    # small graphs are cheap to try again, and small flaws show more in them
+    for start in range(6 if len(symbols) <= 6 else 3):
         at = _improve(_start(rows, symbols, start), cost)
         found = float(cost(at[None])[0])
         if found < least - 1e-6:
@@ -74,7 +75,7 @@ def _improve(at: Array, cost: Cost) -> Array:
     least = float(cost(at[None])[0])
     for _ in range(_SWEEPS):
         before = least
-        for move in _moves(len(at), cost.members):
+        for move in _moves(len(at), cost.members, cost.stars):
             options = move(at)
             values = cost(options)
             best = int(values.argmin())
@@ -85,10 +86,11 @@ def _improve(at: Array, cost: Cost) -> Array:
     return at
 
 
-def _moves(count: int, members: list[list[int]]) -> list[Callable[[Array], Array]]:
+def _moves(count: int, members: list[list[int]], stars: list[list[int]]) -> list[Callable[[Array], Array]]:
     singles = [_shifts([k], _REACH) for k in range(count)]
     plates = [_shifts(held, 3) for held in members if len(held) < count]
-    return [*singles, *plates, _swaps, _halves]
+    groups = [_shifts(held, 3) for held in stars]
+    return [*singles, *plates, *groups, _swaps, _halves]
 
 
 def _shifts(held: list[int], reach: int) -> Callable[[Array], Array]:

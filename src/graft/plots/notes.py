@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graft.plots.geometry import Array, rectangles
+from graft.plots.geometry import Array, overlaps, rectangles
 from graft.plots.marks import Box, Edge, Note, Point, Symbol, Where
 from graft.plots.text import SMALL, half_size, math
 
@@ -94,25 +94,38 @@ def enclose(
 ) -> tuple[Box, ...]:
     """Boxes around their symbols with whatever belongs to these: loops, starts, the lines among them, and texts.
 
-    A line far out, bent around a stranger, does not stretch the box.
+    What would stretch a box over a stranger, such as a line bent around it, does not stretch it.
     """
-    place = {key: k for k, key in enumerate(symbols)}
-    low = np.array([np.array(s.at) - s.half for s in symbols.values()])
-    high = np.array([np.array(s.at) + s.half for s in symbols.values()])
-    far = np.array([np.array(s.half) + 0.75 for s in symbols.values()])
-    at = np.array([s.at for s in symbols.values()])
-    for key, points in _belongings(symbols, edges, notes):
-        k = place[key]
-        low[k] = np.maximum(np.minimum(low[k], points.min(0)), at[k] - far[k])
-        high[k] = np.minimum(np.maximum(high[k], points.max(0)), at[k] + far[k])
-    members = [[place[key] for key in box.members] for box in boxes]
-    if not members:
+    if not boxes:
         return ()
+    place = {key: k for k, key in enumerate(symbols)}
+    members = [[place[key] for key in box.members] for box in boxes]
+    centre = np.array([s.at for s in symbols.values()])
+    half = np.array([s.half for s in symbols.values()])
+    low, high = centre - half, centre + half
+    for key, points in _belongings(symbols, edges, notes):
+        wider, higher, k = low.copy(), high.copy(), place[key]
+        wider[k], higher[k] = np.minimum(low[k], points.min(0)), np.maximum(high[k], points.max(0))
+        if not _strangers(*rectangles(wider[None], higher[None], members), centre, half, members):
+            low, high = wider, higher
     lows, highs = rectangles(low[None], high[None], members)
     return tuple(
         replace(box, low=(float(a[0]), float(a[1])), high=(float(b[0]), float(b[1])))
         for box, a, b in zip(boxes, lows[0], highs[0], strict=True)
     )
+
+
+def _strangers(low: Array, high: Array, centre: Array, half: Array, members: Sequence[list[int]]) -> bool:
+    """Whether a box comes near a symbol that is none of its members, or a box that shares none."""
+    for k, held in enumerate(members):
+        others = [v for v in range(len(centre)) if v not in held]
+        reach = half[others] + 0.1
+        if (overlaps(low[0, k], high[0, k], centre[others] - reach, centre[others] + reach) > 0).any():
+            return True
+        apart = [j for j in range(k) if not set(held) & set(members[j])]
+        if (overlaps(low[0, k] - 0.1, high[0, k] + 0.1, low[0, apart], high[0, apart]) > 0).any():
+            return True
+    return False
 
 
 def inner(symbols: Mapping[str, Symbol], edge: Edge) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -16,38 +17,52 @@ _DIRECTIONS = tuple(float(angle) for angle in range(0, 360, 15))
 _GAP = 0.03
 
 
+@dataclass(frozen=True, eq=False)
+class _Option:
+    """One way to go, what it costs by itself, and how far it reaches."""
+
+    points: Array
+    price: float
+
+    @cached_property
+    def reach(self) -> tuple[float, ...]:
+        return (*self.points.min(0).tolist(), *self.points.max(0).tolist())
+
+
 def route(symbols: dict[str, Symbol], edges: Sequence[Edge]) -> tuple[Edge, ...]:
     """Every edge with its line, from border to border."""
     pairs = Counter(frozenset((edge.source, edge.target)) for edge in edges)
     even = [pairs[frozenset((edge.source, edge.target))] % 2 == 0 for edge in edges]
-    options = [_options(symbols, edge, twin) for edge, twin in zip(edges, even, strict=True)]
-    own = [
-        np.array([_blame(symbols, edge, line) + price for line, price in found])
-        for edge, found in zip(edges, options, strict=True)
-    ]
-    chosen = [int(prices.argmin()) for prices in own]
-    # straight lines first, then a second look now that all others are known
+    options = [_priced(symbols, edge, twin) for edge, twin in zip(edges, even, strict=True)]
+    chosen = [min(found, key=lambda option: option.price) for found in options]
+    clash = cache(_clash)
+    # again when all others are known, until little changes
     for _ in range(3):
         for k, found in enumerate(options):
-            others = [options[j][chosen[j]][0] for j in range(len(edges)) if j != k]
-            clash = [_clash(line, others) for line, _ in found]
-            chosen[k] = int((own[k] + np.array(clash)).argmin())
-    return tuple(
-        replace(edge, points=tuple((float(x), float(y)) for x, y in found[pick][0]))
-        for edge, found, pick in zip(edges, options, chosen, strict=True)
-    )
+            others = chosen[:k] + chosen[k + 1 :]
+            totals = [option.price + sum(clash(option, other) for other in others) for option in found]
+            chosen[k] = found[int(np.argmin(totals))]
+    lines = [tuple((float(x), float(y)) for x, y in option.points) for option in chosen]
+    return tuple(replace(edge, points=line) for edge, line in zip(edges, lines, strict=True))
+
+
+def _priced(symbols: dict[str, Symbol], edge: Edge, twin: bool) -> list[_Option]:
+    others = [s for s in symbols.values() if s.key not in (edge.source, edge.target)]
+    return [_Option(line, price + _blame(others, line)) for line, price in _options(symbols, edge, twin)]
 
 
 def _options(symbols: dict[str, Symbol], edge: Edge, twin: bool) -> list[tuple[Array, float]]:
-    """Lines to choose from, and what each costs by itself; twins bend away from each other."""
+    """Lines to choose from, and what each costs by its shape; twins bend away from each other."""
     target = symbols[edge.target]
     if not edge.source:
-        return [(_clipped(_stub(target, a), None, target), _tilt(a, 135)) for a in _DIRECTIONS]
+        return [(_clipped(_stub(target, a), None, target), _tilt(a, 135.0)) for a in _DIRECTIONS]
     if edge.source == edge.target:
-        return [(_clipped(_loop(target, a), target, target), _tilt(a, 0)) for a in _DIRECTIONS]
+        return [(_clipped(_loop(target, a), target, target), _tilt(a, 0.0)) for a in _DIRECTIONS]
     source = symbols[edge.source]
     straight = 8.0 if twin else 1.0 if edge.shifted else 0.0
-    prices = [(bend, 3.0 * abs(bend) if bend else straight) for bend in _BENDS]
+    # a text beside it needs more room between it and its twin
+    best = 0.26 if edge.notes else 0.0
+    prices = [(bend, 3.0 * abs(abs(bend) - best) if bend else straight) for bend in _BENDS]
     return [(_clipped(_arc(source, target, bend), source, target), price) for bend, price in prices]
 
 
@@ -105,21 +120,18 @@ def within(points: Array, symbol: Symbol, more: float) -> Flags:
     return np.linalg.norm(away, axis=-1) < 1
 
 
-def _blame(symbols: dict[str, Symbol], edge: Edge, line: Array) -> float:
+def _blame(others: Sequence[Symbol], line: Array) -> float:
     """What a line does to symbols that are not its ends."""
-    others = [s for s in symbols.values() if s.key not in (edge.source, edge.target)]
     through = sum(float(within(line, s, 0.07).sum()) for s in others)
     near = sum(float(within(line, s, 0.16).sum()) for s in others)
     return 8.0 * through + 0.5 * near
 
 
-def _clash(line: Array, others: Sequence[Array]) -> float:
-    """How much of a line runs along others; a clean crossing costs little."""
-    total = 0.0
-    for other in others:
-        if (line.max(0) + 0.1 < other.min(0)).any() or (other.max(0) + 0.1 < line.min(0)).any():
-            continue
-        away = np.linalg.norm(line[:, None] - other[None], axis=-1).min(1)
-        close = float((away < 0.09).sum())
-        total += 0.45 * close + 3.0 * max(0.0, close - 6)
-    return total
+def _clash(one: _Option, other: _Option) -> float:
+    """How much of a line runs along another; a clean crossing costs little."""
+    (left, bottom, right, top), (west, south, east, north) = one.reach, other.reach
+    if right + 0.1 < west or east + 0.1 < left or top + 0.1 < south or north + 0.1 < bottom:
+        return 0.0
+    away = ((one.points[:, None] - other.points[None]) ** 2).sum(-1).min(1)
+    close = float((away < 0.09**2).sum())
+    return 0.45 * close + 3.0 * max(0.0, close - 6)

@@ -37,8 +37,9 @@ from graft.zoo.nn_hmm.rows import Batch, loader
 from graft.zoo.nn_hmm.states import States
 
 ARMS = ("network", "separate", "conditional", "joint")
-#: Told of every finished epoch: the arm (or "pretraining") and its figures on validation data.
-Watch = Callable[[str, Mapping[str, float]], None]
+#: Told of the start (epoch 0) and of every finished epoch: the arm (or "pretraining"), the epoch, and the figures on
+#: validation data.
+Watch = Callable[[str, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Bench:
                 train.frames.shape[-1], context=config.context, hidden=config.hidden, outputs=config.outputs
             )
             classifier = Classifier(net, config.outputs, len(train.names))
-        self._run(self._classify("pretraining", classifier), config.pretraining)
+        self._run(self._classify("pretraining", classifier, config.rate), config.pretraining)
         return classifier
 
     @torch.no_grad()
@@ -140,7 +141,7 @@ class Bench:
 
     def network(self, classifier: Classifier) -> Trained:
         """The network alone, trained on."""
-        return self._trained(self._classify("network", copy.deepcopy(classifier)))
+        return self._trained(self._classify("network", copy.deepcopy(classifier), self.config.late_rate))
 
     def separate(self, model: Model) -> Trained:
         """The chain alone, by likelihood."""
@@ -153,17 +154,17 @@ class Bench:
     def joint(self, model: Model) -> Trained:
         """Chain and network together, by the conditional criterion."""
         net, chain = _parts(model)
-        rates = ((self.config.rate, net), (self.config.chain_rate, chain))
+        rates = ((self.config.late_rate, net), (self.config.chain_rate, chain))
         objective = Likelihood(model, given=("frames",))
         convert = self._evidence("frames")
         stage = Stage("joint", objective, model, self._decoder(model), self.splits.train, convert, rates)
         return self._trained(stage)
 
-    def _classify(self, name: str, classifier: Classifier) -> Stage:
+    def _classify(self, name: str, classifier: Classifier, rate: float) -> Stage:
         def recognise(data: SequenceData) -> Recognised:
             return by_network(classifier, data, best_width(classifier, self.splits.valid))
 
-        rates = ((self.config.rate, classifier.parameters()),)
+        rates = ((rate, classifier.parameters()),)
         objective = CrossEntropy(classifier)
         return Stage(name, objective, classifier, recognise, self.splits.train, SequenceData.tensors, rates)
 
@@ -185,17 +186,17 @@ class Bench:
         return Trained(stage.module, stage.recognise, self._run(stage, self.config.epochs))
 
     def _run(self, stage: Stage, epochs: int) -> int:
-        """Fit, tell the watcher, keep the best epoch; returns which it was."""
-        best = Best(stage.module, lambda: figures(stage.recognise(self.splits.valid), self.splits.valid))
-
-        def told(epoch: int) -> Mapping[str, float]:
-            found = best(epoch)
-            self.watch(stage.name, found)
-            return found
+        """Fit, keep the best epoch; returns which it was."""
+        valid = self.splits.valid
+        best = Best(
+            stage.module,
+            measure=lambda: figures(stage.recognise(valid), valid),
+            watch=lambda epoch, found: self.watch(stage.name, epoch, found),
+        )
 
         batches = loader(stage.data, self.config.batch, stage.convert, seed=self.seed)
         optimizer = Adam([{"lr": rate, "params": list(params)} for rate, params in stage.rates])
-        fit(stage.objective, batches, epochs=epochs, optimizer=optimizer, progress=False, watch=told)
+        fit(stage.objective, batches, epochs=epochs, optimizer=optimizer, progress=False, watch=best)
         return best.restore()
 
 

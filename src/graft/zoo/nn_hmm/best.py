@@ -19,6 +19,7 @@ class Best:
     Args:
         module: whose weights are kept.
         measure: figures on validation data, of the weights as they are.
+        watch: told of every epoch and its figures.
         by: the figure that is to be high.
 
     Example:
@@ -29,14 +30,21 @@ class Best:
         1
     """
 
-    def __init__(self, module: nn.Module, measure: Callable[[], Figures], by: str = "accuracy %") -> None:
-        self.module, self.measure, self.by = module, measure, by
+    def __init__(
+        self,
+        module: nn.Module,
+        measure: Callable[[], Figures],
+        watch: Callable[[int, Figures], None] = lambda epoch, figures: None,
+        by: str = "accuracy %",
+    ) -> None:
+        self.module, self.measure, self.watch, self.by = module, measure, watch, by
         self.epoch, self.value = 0, float("-inf")
         self.weights = copy.deepcopy(module.state_dict())
         self(0)
 
     def __call__(self, epoch: int) -> Figures:
         found = self.measure()
+        self.watch(epoch, found)
         if found[self.by] > self.value:
             self.epoch, self.value = epoch, found[self.by]
             self.weights = copy.deepcopy(self.module.state_dict())

@@ -29,10 +29,10 @@ class Config:
         pretraining: epochs of cross-entropy that all arms share.
         epochs: of each arm after that.
         batch: sequences in a gradient step.
-        rate: learning rate (Adam) of the network.
+        rate: learning rate (Adam) of the network in the shared half.
+        late_rate: of the network after that, in the arms that train it.
         chain_rate: learning rate of the tables and mixtures of the chain.
-        out: folder of the runs.
-        name: of the run's folder; made of system, data and time if empty.
+        run: folder that the run is written to; if empty, one in `runs` named after data and time.
     """
 
     data: Literal["digits", "fsdd"] = "digits"
@@ -47,20 +47,20 @@ class Config:
     components: int = 2
     covariance: Literal["diag", "full"] = "full"
     floor: float = 0.1
-    pretraining: int = 8
+    pretraining: int = 24
     epochs: int = 8
     batch: int = 16
-    rate: float = 2e-3
+    rate: float = 4e-3
+    late_rate: float = 2e-3
     chain_rate: float = 1e-2
-    out: str = "runs"
-    name: str = ""
+    run: str = ""
 
     def __post_init__(self) -> None:
         counts = ("seeds", "hidden", "outputs", "components", "epochs", "batch")
         for key in counts:
             if getattr(self, key) < 1:
                 raise GraftError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("floor", "rate", "chain_rate"):
+        for key in ("floor", "rate", "late_rate", "chain_rate"):
             if not getattr(self, key) > 0:
                 raise GraftError(f"{key} must be positive, not {getattr(self, key)}")
         if self.context < 0 or self.pretraining < 0:

@@ -57,8 +57,8 @@ def figures(found: Recognised, data: SequenceData) -> dict[str, float]:
         "recognised %": counts.recognised,
         "accuracy %": counts.accuracy,
         **{f"{kind} %": 100 * count / counts.labels for kind, count in errors.items()},
-        "exact strings %": counts.exact_rate,
-        "log p(labels | frames) / frame": found.log_prob.double().sum().item() / int(data.lengths.sum()),
+        "exact %": counts.exact_rate,
+        "log p per frame": found.log_prob.double().sum().item() / int(data.lengths.sum()),
     }
 
 

@@ -77,10 +77,6 @@ def augmented_gan() -> Model:
     }, support={"data": Real(3)})  # fmt: skip
 
 
-def augmented_gan_guide() -> Model:
-    return Model({"y | x": Bernoulli(mlp(3, 8, 1), scalar=True)})
-
-
 def _data(batch: tuple[int, ...]) -> dict[str, Tensor]:
     return {"data": torch.randn(*batch, 3)}
 
@@ -122,7 +118,6 @@ ADVERSARIAL = (
         "importance-weighted GAN",
         "A GAN with a real/fake variable, its samples weighted by the discriminator (Hu et al. 2018).",
         augmented_gan,
-        augmented_gan_guide,
         inputs=_data,
     ),
 )

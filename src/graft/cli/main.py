@@ -1,0 +1,61 @@
+"""The command line: a table of commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from graft.cli.command import Command
+from graft.cli.systems import explain, list_systems, show
+from graft.cli.train import train
+from graft.errors import GraftError
+
+COMMANDS = MappingProxyType(
+    {
+        "list": Command(list_systems, "", "name the systems that come with graft"),
+        "show": Command(show, "SYSTEM [path=FILE]", "formulas, shapes, plan and diagram of a system"),
+        "explain": Command(explain, "SYSTEM", "the plan of a system alone"),
+        "train": Command(train, "SYSTEM [key=value ...]", "run the recipe of a system"),
+    }
+)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        words: what stands after `graft`; from the command line if not given.
+
+    Returns:
+        The exit code: 0 if all went well, 2 if the input is wrong (the reason stands on stderr).
+
+    Example:
+        >>> main(["--help"])
+        graft: neural networks and graphical models, joined
+        ...
+        0
+    """
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    try:
+        return _run(*words)
+    except GraftError as error:
+        print(f"graft: {error}", file=sys.stderr)
+        return 2
+
+
+def usage() -> str:
+    """What there is to say after `graft`."""
+    calls = {f"graft {name} {command.usage}": command.help for name, command in COMMANDS.items()}
+    width = max(map(len, calls))
+    lines = [f"  {call:<{width}}  {what}" for call, what in calls.items()]
+    return "\n".join(["graft: neural networks and graphical models, joined", "", *lines])
+
+
+def _run(name: str, *words: str) -> int:
+    if name not in COMMANDS:
+        raise GraftError(f"no command {name!r}; there are: {', '.join(COMMANDS)}")
+    return COMMANDS[name].run(words)

@@ -1,0 +1,1 @@
+"""Recipes of systems as commands: settings, progress bar, pictures."""

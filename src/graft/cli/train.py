@@ -1,0 +1,31 @@
+"""`graft train SYSTEM [key=value ...]`: run the recipe of a system and write what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import MappingProxyType
+
+from graft.errors import GraftError
+
+#: Where the recipe of each system is: a module with `main(words) -> exit code`, imported only when asked for.
+RECIPES = MappingProxyType({"nn_hmm": "graft.cli.recipes.nn_hmm"})
+
+
+def train(words: Sequence[str]) -> int:
+    """Train a system.
+
+    Args:
+        words: the system, then settings.
+
+    Raises:
+        GraftError: no such system, or wrong settings.
+    """
+    known = f"there are: {', '.join(RECIPES)}"
+    if not words:
+        raise GraftError(f"say which system to train; {known}")
+    system, *settings = words
+    if system not in RECIPES:
+        raise GraftError(f"no system {system!r} to train; {known}")
+    recipe: Callable[[Sequence[str]], int] = import_module(RECIPES[system]).main
+    return recipe(settings)
