@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from graft.distributions.supports import Support
 from graft.errors import GraftError
 from graft.graph.factor_graph import FactorGraph, build
+from graft.graph.latex import latex
 from graft.inference.clean import narrow
 from graft.inference.query import ask
 from graft.inference.settle import Situation, settle
 from graft.inference.shapes import ShapeReport, report
+from graft.plots import diagram
 from graft.posterior import BUDGET, Posterior, Values
 
 
@@ -199,23 +201,20 @@ class Model(nn.Module):
 
     def latex(self) -> str:
         """The factorisation as LaTeX."""
-        from graft.graph.latex import latex
-
         return latex(self.graph)
 
-    def draw(self, guide: Model | None = None, path: Any = None) -> Any:
+    def draw(self, guide: Model | None = None, path: Any = None, *, networks: bool = False) -> Any:
         """The diagram, in the augmented notation of Hu et al. (2017).
 
         Args:
             guide: drawn dashed beside the model.
             path: where to write it (.png, .svg, .pdf); if not given, nothing is written.
+            networks: name the module beside each factor.
 
         Returns:
             A matplotlib figure.
         """
-        from graft.plots.diagram import draw
-
-        return draw(self.graph, None if guide is None else guide.joined(self), path)
+        return diagram.draw(self.graph, None if guide is None else guide.joined(self), path, networks=networks)
 
     def joined(self, model: Model) -> FactorGraph:
         """This model as a guide of another: its formulas checked against the other's names, axes and supports."""

@@ -219,7 +219,7 @@ def test_seeds_repeat_and_leave_the_global_state(name):
     assert any(not torch.equal(one[variable], other[variable]) for variable in one)
 
 
-@pytest.mark.parametrize("batch", BATCHES, ids=str)
+@pytest.mark.parametrize("batch", [(), (2, 1)], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_factor_reports_its_shapes(name, batch):
     system, model = SYSTEMS[name], SYSTEMS[name].model()
@@ -237,12 +237,13 @@ def test_every_factor_reports_its_shapes(name, batch):
     assert "batch | axes | event" in str(report)
 
 
-@pytest.mark.parametrize(("name", "formula"), [(n, f) for n, rows in SHAPES.items() for f in rows])
-def test_shapes_by_hand(name, formula):
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_by_hand(name):
     system, model = SYSTEMS[name], SYSTEMS[name].model()
     given = {} if name == "rbm" else batched(system, model, (2,))
     if name == "rbm":
         given = {"v": torch.zeros(2, 4), "h": torch.zeros(2, 3)}
-    entry = model.shapes(sizes=system.sizes, **given)[formula]
-    receives = "; ".join(str(shape) for _, shape in entry.receives)
-    assert f"{receives} -> {entry.returns}" == SHAPES[name][formula]
+    report = model.shapes(sizes=system.sizes, **given)
+    for formula, expected in SHAPES[name].items():
+        receives = "; ".join(str(shape) for _, shape in report[formula].receives)
+        assert f"{receives} -> {report[formula].returns}" == expected

@@ -40,6 +40,7 @@ class Case:
         support = {**inputs, **{x: self.support(x) for x in self.states}}
         self.model = graft.Model(pairs, support=support).double()
         self.weights: dict[str, Tensor] = {}
+        self.posterior: Any = None
         self.known: set[str] = set()
         self.values: dict[str, Any] = {x: self._given(x) for x in maker.clean}
         self.options = self._options()

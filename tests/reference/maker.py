@@ -26,7 +26,7 @@ class Head(nn.Module):
         self.register_buffer("forbidden", forbidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.linear(x.double())
+        out = self.linear(x.to(self.linear.weight.dtype))
         return out.reshape(out.shape[:-1] + self.shape).masked_fill(self.forbidden, NEG_INF)
 
 

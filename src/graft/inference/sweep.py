@@ -73,7 +73,8 @@ class _Sweep:
         for number in plan.constants:
             tensor = self.tables[number].dense(self.frame, self.sizes)
             total = total + sum_from(tensor, self.frame.rank)
-        return Swept(total, tuple(records))
+        # a row of probability zero passes no gradient on to what else stands in it
+        return Swept(total.masked_fill(total == -torch.inf, -torch.inf), tuple(records))
 
     def _reduce(self, tensor: Tensor, dims: int) -> Tensor:
         return tensor.amax(dims) if self.maximum else logsumexp(tensor, dims)

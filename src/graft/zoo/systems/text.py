@@ -85,6 +85,6 @@ TEXT = (
         "A dialogue of turns, each with a latent vector, each written word by word (Serban et al. 2017).",
         vhred,
         vhred_guide,
-        sizes={"n": 3, "t": 4},
+        sizes={"n": 2, "t": 3},
     ),
 )
