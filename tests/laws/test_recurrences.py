@@ -73,7 +73,7 @@ def backward(f: dict[str, Any], x: Tensor) -> list[Tensor]:
 def lag_two(f: dict[str, Any], x: Tensor) -> list[Tensor]:
     h: list[Tensor] = []
     for t in range(len(x)):
-        h.append(double(x[t]) if t < 2 else half(h[t - 1], h[t - 2]))
+        h.append(double(x[t]) if t < 2 else half(x[t], h[t - 1], h[t - 2]))
     return h
 
 
@@ -117,7 +117,7 @@ LOOPS: dict[str, Loop] = {
     "forward": Loop({"h[t] = x[t], h[t-1]": computed(half)}, forward),
     "backward": Loop({"h[t] = x[t], h[t+1]": computed(half)}, backward),
     "lag two": Loop(
-        {"h[0] = x[0]": double, "h[1] = x[1]": double, "h[t] = h[t-1], h[t-2]": computed(half)}, lag_two
+        {"h[0] = x[0]": double, "h[1] = x[1]": double, "h[t] = x[t], h[t-1], h[t-2]": computed(half)}, lag_two
     ),
     "first and last": Loop(
         {"h[t] = x[t], h[t-1]": computed(half), "h[0] = x[0]": double, "h[-1] = x[-1]": torch.neg},
@@ -143,7 +143,7 @@ LOOPS: dict[str, Loop] = {
 @pytest.mark.parametrize("name", LOOPS)
 def test_loops(name, ragged):
     loop = LOOPS[name]
-    model = Model(loop.factors, support={"x": Real(2), "h": Real(2)})
+    model = Model(loop.factors, support={"x": Real(2), "h": Real(2)}).double()
     x, exists = torch.randn(5, 4, 2), torch.ones(5, 4).bool()
     if ragged == "ragged":
         exists = torch.arange(4) < torch.arange(5).unsqueeze(-1)
@@ -172,26 +172,28 @@ GRIDS = {
     "down and right": ("h[i,j] = x[i,j], h[i-1,j], h[i,j-1]", 1, 1),
     "up and right": ("h[i,j] = x[i,j], h[i+1,j], h[i,j-1]", -1, 1),
     "diagonal": ("h[i,j] = x[i,j], h[i-1,j-1], h[i-1,j+1]", 1, 0),
+    "no recurrence": ("h[i,j] = x[i,j], x[i-1,j-1], x[i-1,j+1]", 1, 0),
 }
 
 
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("ragged", [False, True])
-def test_two_axes_nest(name, ragged):
+def test_two_axes(name, ragged):
     formula, down, right = GRIDS[name]
     model = Model({formula: computed(half)}, support={"x": Real(2)})
     x, rows, columns = torch.randn(3, 4, 2), torch.tensor(3), torch.tensor([4, 4, 4])
     if ragged:
-        rows, columns = torch.tensor(2), torch.tensor([4, 2, 3])
+        rows, columns = torch.tensor(3), torch.tensor([4, 1, 3])
     found = model.sample(x=x, lengths={"i": rows, "j": columns})["h"]
     h: dict[tuple[int, int], Tensor] = {}
+    cells = {(i, j): x[i, j] for i in range(int(rows)) for j in range(int(columns[i]))}
+    read = cells if name == "no recurrence" else h
     zero = torch.zeros(2)
-    for i in range(int(rows))[::down]:
-        for j in range(int(columns[i])):
-            if right:
-                h[i, j] = half(x[i, j], h.get((i - down, j), zero), h.get((i, j - 1), zero))
-            else:
-                h[i, j] = half(x[i, j], h.get((i - 1, j - 1), zero), h.get((i - 1, j + 1), zero))
+    for i, j in sorted(cells, key=lambda cell: (down * cell[0], cell[1])):
+        if right:
+            h[i, j] = half(x[i, j], h.get((i - down, j), zero), h.get((i, j - 1), zero))
+        else:
+            h[i, j] = half(x[i, j], read.get((i - 1, j - 1), zero), read.get((i - 1, j + 1), zero))
     for i in range(3):
         for j in range(4):
             assert_close(found[i, j], h.get((i, j), zero), msg=f"{i}, {j}")

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graft.distributions.supports import Binary, Finite
+from graft.factors.categorical import Categorical
+from graft.factors.gaussian import Gaussian
 from graft.graph.nodes import Variable
 from graft.model import Model
 from graft.zoo.formulas import SYSTEMS
@@ -172,6 +174,42 @@ def test_a_dialogue_of_full_turns(batch):
     model = SYSTEMS["vhred"].model()
     values = observed("vhred", model, batch)
     assert_close(model.log_prob(**values), by_hand("vhred", model, values, batch))
+
+
+def by_rows(net, s: dict[tuple[int, int], int], y: Tensor) -> Tensor:
+    """log p(s, y) of "s[0,j]" uniform, "s[i,j] | s[i-1,j]" by a network, "y[i,j] | s[i,j]" of unit scale at s."""
+    total = torch.zeros(())
+    for (i, j), value in s.items():
+        above = torch.zeros(2)
+        if (i - 1, j) in s:
+            above[s[i - 1, j]] = 1
+        total = total + (net(above).log_softmax(-1)[value] if i else -torch.log(torch.tensor(2.0)))
+        total = total + torch.distributions.Normal(float(value), 1.0).log_prob(y[i, j]).sum()
+    return total
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_row_that_reads_one_that_ended_before(known):
+    net = torch.nn.Linear(2, 2)
+    emission = Gaussian(dim=1, given=2, loc=torch.tensor([[0.0], [1.0]]), scale=1.0)
+    model = Model({
+        "s[0,j]": Categorical(probs=torch.tensor([0.5, 0.5])),
+        "s[i,j] | s[i-1,j]": Categorical(net, 2),
+        "y[i,j] | s[i,j]": emission,
+    })  # fmt: skip
+    columns, y = [2, 1, 3], torch.randn(3, 3, 1)
+    lengths = {"j": torch.tensor(columns)}
+    cells = [(i, j) for i in range(3) for j in range(columns[i])]
+    scores = {}
+    for states in product(range(2), repeat=len(cells)):
+        scores[states] = by_rows(net, dict(zip(cells, states, strict=True)), y)
+    if not known:
+        assert_close(model.log_prob(y=y, lengths=lengths), torch.stack(list(scores.values())).logsumexp(0))
+        return
+    s = torch.zeros(3, 3, dtype=torch.long)
+    s[0, 1] = s[1, 0] = s[2, 2] = 1
+    found = scores[tuple(int(s[cell]) for cell in cells)]
+    assert_close(model.log_prob(s=s, y=y, lengths=lengths), found)
 
 
 @pytest.mark.parametrize("name", ["hmm", "nn_hmm"])

@@ -55,7 +55,9 @@ def choices(config: type) -> str:
     types = get_type_hints(config)
     lines = [f"{f.name}={_written(f.default)}" for f in fields(config)]
     width = max(map(len, lines))
-    return "\n".join(f"  {line:<{width}}  {described(types[f.name])}" for line, f in zip(lines, fields(config), strict=True))
+    return "\n".join(
+        f"  {line:<{width}}  {described(types[f.name])}" for line, f in zip(lines, fields(config), strict=True)
+    )
 
 
 def _written(value: Any) -> str:

@@ -16,7 +16,7 @@ from graft.graph.nodes import Variable
 from graft.graph.parse import parse
 from graft.graph.terms import Axis, Term
 from graft.inference.draws import visible
-from graft.inference.filtering import cutoffs
+from graft.inference.filtering import cutoffs, opened
 from graft.inference.problem import Problem, Sketch, Unknown
 from graft.inference.query import Query, ask
 from graft.inference.settle import Situation
@@ -182,7 +182,8 @@ class Filtered(Mapping[str, Distribution]):
             letter = self._letter(name)
             if letter is None:
                 raise GraftError(f"{name} has no time axis to filter along")
-            query = ask(self._situation, self._budget, self._chains, (name,))
+            situation = self._situation if self._present else opened(self._situation, name, letter)
+            query = ask(situation, self._budget, self._chains, (name,))
             probs = cutoffs(query, name, letter, self._present)
             self._found[name] = as_distribution(probs, query.problem.unknowns[name], self._situation)
         return self._found[name]

@@ -147,6 +147,13 @@ def _with_missing(variable: Variable, value: Tensor, where: Tensor, frame: Frame
     return Given(value=known, cells=cells if bool(cells.any()) else None)
 
 
+def as_weights(given: Given, variable: Variable) -> Given:
+    """A known value as evidence on states."""
+    assert given.value is not None and variable.support is not None and variable.support.states is not None
+    states = torch.arange(variable.support.states, device=given.value.device)
+    return Given(log_mask=_log(variable.support.encode(given.value).unsqueeze(-1) == states))
+
+
 def narrow(now: Given, before: Given, variable: Variable) -> Given:
     """Later evidence on a variable together with earlier weights on its states."""
     assert before.log_mask is not None and variable.support is not None and variable.support.states is not None

@@ -49,21 +49,18 @@ def shifted(
         offset: how far to look.
         window: half-open range of elements at which the factor is called.
         size: of the axis.
-        lengths: as in `element`.
+        lengths: as in `element`; None if what exists here exists there.
         fill: as in `element`.
     """
     start, stop = window[0] + offset, window[1] + offset
-    ragged = lengths is not None and offset > 0
-    inside = 0 <= start and stop <= size
-    if inside and not ragged:
+    if 0 <= start and stop <= size and lengths is None:
         return tensor if tensor.shape[dim] == 1 != size else tensor.narrow(dim, start, stop - start)
     if tensor.shape[dim] != size:
         tensor = tensor.expand((*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]))
     steps = torch.arange(start, stop, device=tensor.device)
     found = tensor.index_select(dim, steps.clamp(0, max(size - 1, 0))) if size else fill(True)
     exists = (steps >= 0) & (steps < size)
-    if ragged:
-        assert lengths is not None
+    if lengths is not None:
         exists = exists & (steps < lengths.unsqueeze(-1))
     else:
         exists = exists.reshape((1,) * dim + (-1,))

@@ -72,7 +72,7 @@ def valid(node: Node, variables: Mapping[str, Variable], frame: Frame) -> Tensor
         masks += reaches(term, variable, node.letters, frame)
         for letter, index in zip(variable.axes, term.indices, strict=True):
             if letter in frame.existence and isinstance(index, Element):
-                lengths, _ = _lengths(term, variable, letter, node.letters, frame)
+                lengths, _ = lengths_at(term, variable, letter, node.letters, frame)
                 masks.append(_element_exists(node, variable, letter, index.position, lengths))
     if node.kind != "potential" and not node.head.elements:
         masks += [_not_last(node, variables[node.head.name], x, frame) for x in node.letters]
@@ -96,7 +96,7 @@ def reaches(term: Term, variable: Variable, letters: tuple[str, ...], frame: Fra
     found: list[Tensor | None] = []
     for letter, index in zip(variable.axes, term.indices, strict=False):
         if letter in frame.existence and isinstance(index, Axis):
-            lengths, moved = _lengths(term, variable, letter, letters, frame)
+            lengths, moved = lengths_at(term, variable, letter, letters, frame)
             if index.offset > 0 or moved:
                 found.append(_steps(letter, letters, frame) + index.offset < lengths)
     return found
@@ -108,7 +108,7 @@ def _own(node: Node, frame: Frame) -> Tensor | None:
     return frame.exists(node.letters) if all(set(e.left) <= set(node.letters) for e in found if e) else None
 
 
-def _lengths(
+def lengths_at(
     term: Term, variable: Variable, letter: str, letters: tuple[str, ...], frame: Frame
 ) -> tuple[Tensor, bool]:
     """The lengths of an axis where a term stands, (batch, letters), and whether that is beside the factor's place."""

@@ -38,7 +38,7 @@ def decoded(problem: Problem, states: Assignment) -> dict[str, Tensor]:
     for name, index in states.items():
         support = problem.situation.graph.variables[name].support
         assert support is not None
-        if problem.unknowns[name].states == support.states:
+        if problem.unknowns[name].axes == problem.situation.graph.variables[name].axes:
             found[name] = support.decode(index)
         else:  # units of their own
             found[name] = index.to(torch.get_default_dtype())

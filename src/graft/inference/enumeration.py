@@ -10,8 +10,10 @@ from torch import Tensor
 
 from graft.distributions.supports import Finite
 from graft.graph.nodes import Variable
-from graft.graph.terms import Axis, Element, Term, Whole
+from graft.graph.terms import Axis, Element, Index, Term, Whole
+from graft.inference.domain import lengths_at
 from graft.inference.frame import Frame
+from graft.inference.pieces import narrowed
 from graft.inference.values import Value
 
 
@@ -63,18 +65,35 @@ def _exists(
     """(batch, letters): where a shifted or single element exists; None if wherever the factor does."""
     result = None
     for letter, index in zip(variable.axes, term.indices, strict=True):
-        size, lengths = frame.sizes[letter], frame.lengths(letter, letters)
-        mask = None
-        if isinstance(index, Axis) and index.offset and letter in letters:
-            low, high = window.get(letter, (0, size))
-            if low + index.offset < 0 or high + index.offset > size or (index.offset > 0 and lengths is not None):
-                shape = [1] * len(letters)
-                shape[letters.index(letter)] = high - low
-                steps = torch.arange(low, high, device=frame.device).reshape(shape) + index.offset
-                mask = (steps >= 0) & (steps < (size if lengths is None else lengths))
-        elif isinstance(index, Element) and lengths is not None:
-            place = index.position
-            mask = lengths > place if place >= 0 else lengths >= -place
+        mask = _there(variable, term, letter, index, letters, window, frame)
         if mask is not None:
             result = mask if result is None else result & mask
-    return result
+    return None if result is None else narrowed(result, letters, dict(window), frame.rank)
+
+
+def _there(
+    variable: Variable,
+    term: Term,
+    letter: str,
+    index: Index,
+    letters: tuple[str, ...],
+    window: Mapping[str, tuple[int, int]],
+    frame: Frame,
+) -> Tensor | None:
+    """(batch, letters), whole axes: where one index of a term finds an element; None if wherever the factor stands."""
+    lengths, moved = None, False
+    if letter in frame.existence and not isinstance(index, Whole):
+        lengths, moved = lengths_at(term, variable, letter, letters, frame)
+    rank = frame.rank + len(letters)
+    if isinstance(index, Element) and lengths is not None:
+        return lengths > index.position if index.position >= 0 else lengths >= -index.position
+    if not isinstance(index, Axis) or letter not in letters:
+        return None
+    size = frame.sizes[letter]
+    low, high = window.get(letter, (0, size))
+    if low + index.offset < 0 or high + index.offset > size or (lengths is not None and (index.offset > 0 or moved)):
+        shape = [1] * rank
+        shape[frame.rank + letters.index(letter)] = size
+        steps = torch.arange(size, device=frame.device).reshape(shape) + index.offset
+        return (steps >= 0) & (steps < (size if lengths is None else lengths))
+    return None

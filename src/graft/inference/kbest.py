@@ -73,15 +73,15 @@ class _KBest:
         self.steps: list[_Step] = []
 
     def run(self, plan: Plan, tables: Sequence[LogTable]) -> tuple[Assignment, Tensor]:
-        total = torch.zeros((*self.frame.batch, 1), dtype=self.frame.dtype, device=self.frame.device)
+        total = self._zero().unsqueeze(-1)
         for number in plan.constants:
             dense = tables[number].dense(self.frame, self.problem.sizes)
             total = total + sum_from(dense, self.frame.rank).unsqueeze(-1)
         general = next((step for step in plan.steps if isinstance(step, General)), None)
         if general is None:
             return self._finish({}, total, [])
-        ranked, roots = self._eliminate(general, tables)
-        scores, ks = total, []
+        ranked, roots, rest = self._eliminate(general, tables)
+        scores, ks = total + sum((t.tensor for t in rest), self._zero()).unsqueeze(-1), []
         for number in roots:
             scores = (scores.unsqueeze(-1) + ranked[number].scores.unsqueeze(-2)).flatten(-2)
             ks.append(ranked[number].scores.shape[-1])
@@ -90,7 +90,8 @@ class _KBest:
 
     def _eliminate(
         self, general: General, tables: Sequence[LogTable]
-    ) -> tuple[dict[int, _Ranked], list[int]]:
+    ) -> tuple[dict[int, _Ranked], list[int], list[Dense]]:
+        """Every step's table, the last ones, and what stands wholly outside its sequence."""
         plain = Grounded(self.problem, general.common).tables(general, dict(enumerate(tables)))
         ranked: dict[int, _Ranked] = {}
         open_: list[int] = []
@@ -101,7 +102,10 @@ class _KBest:
             open_ = [i for i in open_ if i not in merged]
             ranked[number] = self._step(key, mine, merged, ranked)  # type: ignore[arg-type]
             open_.append(number)
-        return ranked, open_
+        return ranked, open_, plain
+
+    def _zero(self) -> Tensor:
+        return torch.zeros(self.frame.batch, dtype=self.frame.dtype, device=self.frame.device)
 
     def _step(
         self, key: Key, mine: Sequence[Dense], merged: Sequence[int], ranked: Mapping[int, _Ranked]

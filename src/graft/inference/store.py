@@ -163,11 +163,13 @@ class Store:
         value, gone = self._located(term)
         labels: list[Any] = [letter for letter in variable.axes if letter not in gone]
         indices = [i for x, i in zip(variable.axes, term.indices, strict=True) if x not in gone]
-        tensor = value.tensor
+        tensor, frame = value.tensor, self._frame_of(variable, term, gone)
         # right to left, so that the axes that lengths vary with are still there
         for place in range(len(labels) - 1, -1, -1):
             index, letter = indices[place], labels[place]
-            tensor = self._cut(tensor, len(value.slots), variable, labels[:place], letter, index, window)
+            have = (frame, tuple(labels[:place]))
+            across = _across(variable, term, letter, self.frame_around)
+            tensor = self._cut(tensor, len(value.slots), variable, have, letter, index, window, across)
             if isinstance(index, Whole):
                 labels[place] = index
             elif isinstance(index, Element) or self._fixed(letter) is not None:
@@ -175,14 +177,22 @@ class Store:
         return Value(self._arranged(tensor, len(value.slots), labels, letters), value.slots)
 
     def _cut(
-        self, tensor: Tensor, lead: int, variable: Variable, have: list[str], letter: str, index: Index, window: Window
+        self,
+        tensor: Tensor,
+        lead: int,
+        variable: Variable,
+        have: tuple[Frame, tuple[str, ...]],
+        letter: str,
+        index: Index,
+        window: Window,
+        across: bool,
     ) -> Tensor:
-        """Apply one index; `have` are the axes left of this one."""
+        """Apply one index; `have` is the frame of the tensor and the axes left of this one."""
         if isinstance(index, Whole):
             return tensor
-        frame = self._frame_with(letter)
-        size, dim = frame.sizes[letter], lead + frame.rank + len(have)
-        lengths = frame.lengths(letter, tuple(have))
+        frame, left = have
+        size, dim = frame.sizes[letter], lead + frame.rank + len(left)
+        lengths = frame.lengths(letter, left)
         rest = tensor.dim() - dim
 
         def fill(keep: bool) -> Tensor:
@@ -192,17 +202,28 @@ class Store:
 
         if isinstance(index, Element):
             return element(tensor, dim, index.position, size, lengths, fill)
-        fixed = self._fixed(letter)
+        fixed, ragged = self._fixed(letter), lengths if index.offset > 0 or across else None
         if fixed is None:
-            return shifted(tensor, dim, index.offset, window.get(letter, (0, size)), size, lengths, fill)
+            return shifted(tensor, dim, index.offset, window.get(letter, (0, size)), size, ragged, fill)
         if fixed + index.offset < 0:
             return fill(False).expand((*tensor.shape[:dim], *tensor.shape[dim + 1 :]))
-        ragged = lengths if index.offset > 0 else None
         return element(tensor, dim, fixed + index.offset, size, ragged, fill)
 
-    def _frame_with(self, letter: str) -> Frame:
-        """The frame in which an axis is still whole."""
-        return next((scope.outside for scope in self.scopes if scope.letter == letter), self.frame)
+    @property
+    def frame_around(self) -> Frame:
+        """The frame outside all loops."""
+        return self.scopes[0].outside if self.scopes else self.frame
+
+    def _frame_of(self, variable: Variable, term: Term, gone: frozenset[str]) -> Frame:
+        """The frame of a value that lacks some axes: what varies with those is that of the elements read."""
+        frame = self.frame_around
+        for scope in self.scopes:
+            if scope.letter in gone and frame.existence:
+                index = term.indices[variable.axes.index(scope.letter)]
+                offset = index.offset if isinstance(index, Axis) else 0
+                size = frame.sizes[scope.letter]
+                frame = frame.at(scope.letter, min(max(scope.position + offset, 0), size - 1))
+        return frame
 
     def _arranged(self, tensor: Tensor, lead: int, labels: list[Any], letters: tuple[str, ...]) -> Tensor:
         start = lead + self.frame.rank
@@ -227,14 +248,18 @@ class Store:
             index = term.indices[variable.axes.index(scope.letter)]
             assert isinstance(index, Axis)
             held = scope.steps.get(term.name, {}).get(scope.position + index.offset)
+            across = _across(variable, term, scope.letter, self.frame_around)
+            if index.offset or (across and held is not None):
+                held = self._past(scope, variable, index.offset, held, across)
             if index.offset:
-                held = self._past(scope, variable, index.offset, held)
                 break
         if held is None:
             raise GraftError(f"{term.name} is needed, but nothing gives it: pass {term.name}=")
         return held, gone
 
-    def _past(self, scope: Scope, variable: Variable, offset: int, found: Value | None) -> Value:
+    def _past(
+        self, scope: Scope, variable: Variable, offset: int, found: Value | None, across: bool
+    ) -> Value:
         """A member's value some steps away; what stands outside the sequence if there is none."""
         place = scope.position + offset
         axes = tuple(x for x in variable.axes if x in scope.outside.sizes and x != scope.letter)
@@ -242,9 +267,9 @@ class Store:
         rank = self.frame.rank
         first = first.reshape((*first.shape[:rank], *(1,) * len(axes), *first.shape[rank:]))
         if found is None:
-            shape = self.frame.shape(axes) + tuple(first.shape[rank + len(axes) :])
+            shape = scope.outside.shape(axes) + tuple(first.shape[rank + len(axes) :])
             return Value(first.expand(shape))
-        lengths = scope.outside.lengths(scope.letter, axes) if offset > 0 else None
+        lengths = scope.outside.lengths(scope.letter, axes) if offset > 0 or across else None
         if lengths is None:
             return found
         return Value(choose(place < lengths, found.tensor, first), found.slots)
@@ -271,6 +296,15 @@ class Store:
             raise GraftError(rule)
         event = held.tensor.shape[len(held.slots) + self.frame.rank + len(variable.axes) :]
         return torch.zeros(*self.frame.batch, *event, dtype=dtype, device=self.frame.device)
+
+
+def _across(variable: Variable, term: Term, letter: str, frame: Frame) -> bool:
+    """Whether a term looks at another row, where an axis may end earlier than in the factor's own."""
+    found = frame.existence.get(letter)
+    if found is None or not found.left:
+        return False
+    indices = zip(variable.axes, term.indices, strict=True)
+    return any(x in found.left and (isinstance(i, Element) or (isinstance(i, Axis) and i.offset)) for x, i in indices)
 
 
 def choose(mask: Tensor, one: Any, other: Any) -> Any:

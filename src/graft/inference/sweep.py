@@ -221,6 +221,7 @@ def _looked(problem: Problem, slot: Term, letters: tuple[str, ...], found: Assig
         letter, index = labels[place], slot.indices[place]
         size, dim = problem.sizes[letter], 1 + frame.rank + place
         lengths = frame.lengths(letter, tuple(labels[:place]))
+        lengths = None if lengths is None else lengths.unsqueeze(0)
 
         def fill(keep: bool, dim: int = dim, tensor: Tensor = tensor) -> Tensor:
             return torch.zeros((1,) * (tensor.dim() - (not keep)), dtype=torch.long, device=tensor.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def entries(table: Tensor, index: Sequence[Tensor]) -> Tensor:
     count = len(index)
     rest = table.shape[1 + count :]
     flat = table.permute((*range(1 + count, table.dim()), 0, *range(1, 1 + count),))
-    flat = flat.reshape(*rest, table.shape[0], -1)
+    flat = flat.reshape(*rest, table.shape[0], prod(table.shape[1 : 1 + count]))
     place = torch.zeros((1,), dtype=torch.long, device=table.device)
     for states, size in zip(index, table.shape[1 : 1 + count], strict=True):
         place = place * size + states

@@ -14,6 +14,7 @@ Segment = tuple[int, int, int]  # first frame, frame after the last, label
 
 INK = "#222222"
 RIGHT, WRONG, TRUE = "#cfe3d4", "#f2b8b5", "#dddddd"
+OUTLINE = "#d9730d"
 
 
 def draw(
@@ -46,7 +47,7 @@ def draw(
     Example:
         >>> figure = draw(np.zeros((8, 16)), np.eye(2), [(0, 2, 0)], [(0, 1, 0), (1, 2, 1)], ["a", "b"])
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['frames', 'label', '']
+        ['frames', 'label', '', 'p(label | frames)']
     """
     from matplotlib.figure import Figure
 
@@ -86,8 +87,9 @@ def _marginals(axes: Any, marginals: np.ndarray, truth: Sequence[Segment], names
         interpolation="nearest",
     )
     for begin, end, label in truth:
-        box = np.array([(begin, -0.5), (end, -0.5), (end, 0.5), (begin, 0.5), (begin, -0.5)]) + (0, label)
-        axes.plot(box[:, 0], box[:, 1], color="#d9730d", linewidth=1.1)
+        low, high = label - 0.5, label + 0.5
+        corners = [begin, end, end, begin, begin], [low, low, high, high, low]
+        axes.plot(*corners, color=OUTLINE, linewidth=1.1)
     axes.set(ylabel="label", yticks=range(labels), yticklabels=list(names), ylim=(-0.5, labels - 0.5))
     return shades
 

@@ -116,9 +116,7 @@ class Bench:
         config, train = self.config, self.splits.train
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            net = network(
-                train.frames.shape[-1], context=config.context, hidden=config.hidden, outputs=config.outputs
-            )
+            net = network(train.frames.shape[-1], context=config.context, hidden=config.hidden, outputs=config.outputs)
             classifier = Classifier(net, config.outputs, len(train.names))
         self._run(self._classify("pretraining", classifier, config.rate), config.pretraining)
         return classifier

@@ -48,11 +48,11 @@ class Config:
     covariance: Literal["diag", "full"] = "full"
     floor: float = 0.1
     pretraining: int = 24
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 16
     rate: float = 4e-3
-    late_rate: float = 2e-3
-    chain_rate: float = 1e-2
+    late_rate: float = 4e-3
+    chain_rate: float = 5e-3
     run: str = ""
 
     def __post_init__(self) -> None:
@@ -63,6 +63,8 @@ class Config:
         for key in ("floor", "rate", "late_rate", "chain_rate"):
             if not getattr(self, key) > 0:
                 raise GraftError(f"{key} must be positive, not {getattr(self, key)}")
+        if self.states < 2:
+            raise GraftError(f'states must be at least two for each label, or "3 3" would be "3"; not {self.states}')
         if self.context < 0 or self.pretraining < 0:
             raise GraftError("context and pretraining must not be negative")
         if self.data == "fsdd" and not self.folder:

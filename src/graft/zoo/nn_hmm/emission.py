@@ -77,7 +77,7 @@ def started(
         mixture.logits.copy_(weights.log())
         mixture.loc.copy_(loc)
         scale = torch.linalg.cholesky(cov) if covariance == "full" else cov.diagonal(dim1=-2, dim2=-1).sqrt()
-        mixture.raw_scale = unspread(scale, covariance)
+        mixture.raw_scale = unspread(scale, covariance)  # type: ignore[assignment]  # through `Floor`
     return mixture
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from graft.factors.categorical import Categorical
@@ -39,6 +38,7 @@ def hybrid(
     model hybrid, IEEE Trans. Neural Networks 3(2), 1992.
 
     Example:
+        >>> import torch
         >>> states = States(labels=2, per_label=2)
         >>> first, moves = states.first / 2, states.moves / states.moves.sum(-1, keepdim=True)
         >>> model = hybrid(nn.Linear(5, 3), Mixture(2, dim=3, given=4), states, first, moves)

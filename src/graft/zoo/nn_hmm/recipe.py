@@ -14,7 +14,7 @@ from graft.zoo.nn_hmm.measure import figures
 
 #: Told of every epoch: the seed, the arm, the epoch, and the figures on validation data.
 Watch = Callable[[int, str, int, Mapping[str, float]], None]
-HistoryRow = dict[str, str | float]
+HistoryRow = dict[str, str | int | float]
 
 
 @dataclass

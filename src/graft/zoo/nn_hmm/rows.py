@@ -13,9 +13,7 @@ from graft.data.batches import SequenceData
 Batch = dict[str, Any]
 
 
-def loader(
-    data: SequenceData, size: int, convert: Callable[[SequenceData], Batch], *, seed: int
-) -> DataLoader[Batch]:
+def loader(data: SequenceData, size: int, convert: Callable[[SequenceData], Batch], *, seed: int) -> DataLoader[Batch]:
     """Shuffled batches of at most `size` sequences, sequences of like length together.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Shown:
 def repeated(data: SequenceData) -> int:
     """The first sequence in which a label follows itself, which no network alone can tell; else the first."""
     for row, string in enumerate(data.strings):
-        if any(a == b for a, b in zip(string, string[1:], strict=False)):
+        if any(a == b for a, b in pairwise(string)):
             return row
     return 0
 
