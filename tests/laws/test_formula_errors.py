@@ -78,19 +78,13 @@ WRONG: dict[str, Wrong] = {
     "reserved left": one("'shape' is a reserved name", "«shape» | x"),
     "reserved right": one("'seed' is a reserved name", "x | «seed»"),
     "lengths left": one("'lengths' is a reserved name", "«lengths»"),
-    "lengths with index": several(
-        "'lengths' is read without indices", {"x[t] | w[t], «lengths[t]»": BARE}
-    ),
+    "lengths with index": several("'lengths' is read without indices", {"x[t] | w[t], «lengths[t]»": BARE}),
     # the left side
     "offset of a conditional": one("a conditional gives x[t], never a shifted element", "«x[t-1]» | y[t]"),
     "offset of a function": one("a function gives x[t], never a shifted element", "«x[t+1]» = y[t]", net),
     "colon left": several("':' cannot stand on the left", {"x[t]": X, "«x[:]» | y": XX}),
-    "two integers left": several(
-        "at most one integer can stand on the left", {"x[i,j]": X, "«x[0,0]»": X}
-    ),
-    "bare name with axes": several(
-        "x has axes elsewhere: write x[t] on the left", {"«x» | z": XX, "x[t]": X}
-    ),
+    "two integers left": several("at most one integer can stand on the left", {"x[i,j]": X, "«x[0,0]»": X}),
+    "bare name with axes": several("x has axes elsewhere: write x[t] on the left", {"«x» | z": XX, "x[t]": X}),
     # kinds
     "potential computed": one("Table is a potential: write '|' instead of '='", "a «=» b", Table(2)),
     "conditional computed": one("Gaussian is a conditional: write '|' instead of '='", "x «=» z", X),
@@ -103,17 +97,11 @@ WRONG: dict[str, Wrong] = {
     "no module": one("a factor needs an nn.Module, not float", "«x»", 3.0),
     "a class": one("a factor needs an nn.Module, not the class Gaussian", "«x»", Gaussian),
     "nothing callable": one("a function needs a callable, not int", "«x = z»", 3),
-    "two left of a conditional": one(
-        "Gaussian is a conditional, which has one variable on its left", "x, «y» | z", XX
-    ),
-    "two left of a bare module": one(
-        "Identity is a conditional, which has one variable on its left", "x, «y» | z"
-    ),
+    "two left of a conditional": one("Gaussian is a conditional, which has one variable on its left", "x, «y» | z", XX),
+    "two left of a bare module": one("Identity is a conditional, which has one variable on its left", "x, «y» | z"),
     # indices
     "index count": several("x has 1 indices elsewhere, 2 here", {"x[t]": X, "y[n,t] | «x[n,t]»": XX}),
-    "letters": several(
-        "axis 1 of x is 't' elsewhere: one letter is one axis", {"x[t]": X, "y[n] | «x[n]»": XX}
-    ),
+    "letters": several("axis 1 of x is 't' elsewhere: one letter is one axis", {"x[t]": X, "y[n] | «x[n]»": XX}),
     "axis twice": one("x has the axis 't' twice", "«x[t,t]»", X),
     "no letter": one("no formula names axis 1 of x: write it once with a letter", "«x[0]»", X),
     "offset without its axis": several(
@@ -135,9 +123,7 @@ WRONG: dict[str, Wrong] = {
         "its offsets along t point both ways", {"a[t] | «b[t-1]»": XX, "b[t] | a[t+1]": XX}
     ),
     "through a whole axis": one("no axis shared by all its members orders them", "x[t] | «x»", XX),
-    "through a summary": several(
-        "no axis shared by all its members orders them", {"x[t] | c": XX, "c = «x»": net}
-    ),
+    "through a summary": several("no axis shared by all its members orders them", {"x[t] | c": XX, "c = «x»": net}),
     "through the last element": several(
         "no axis shared by all its members orders them",
         {"h[t] = «c», h[t-1]": Recurrent(nn.GRUCell(2, 2)), "c = h[-1]": Function(net, dim=2)},
@@ -174,31 +160,46 @@ WRONG: dict[str, Wrong] = {
         "h[t-1] looks outside the sequence", {"h[t] = x[t]": net, "y[t] | «h[t-1]»": BARE}
     ),
     # tables and what they look up
-    "too many parents": one(
-        "Categorical looks up 1 parent (given=), the formula has 2", "y | a, «b»", SS
-    ),
+    "too many parents": one("Categorical looks up 1 parent (given=), the formula has 2", "y | a, «b»", SS),
     "too few parents": one(
         "Categorical looks up 2 parents (given=), the formula has 1", "«y | a»", Categorical(3, given=(3, 3))
     ),
     "parents of a prior": one("Gaussian takes no inputs, the formula has 1", "x | «z»", X),
     "parents of a fixed prior": one("Normal takes no inputs", "x | «z»", Normal(0.0, 1.0)),
     "inputs of a table": one("Table takes no inputs", "y | «x»", Table(3)),
-    "states of a parent": several("Categorical expects 3 states of a, which has 4", {"a": Categorical(4), "y | «a»": SS}),
-    "parent not discrete": several("Categorical looks z up in a table, but it is not discrete", {"z": X, "y | «z»": SS}),
+    "states of a parent": several(
+        "Categorical expects 3 states of a, which has 4", {"a": Categorical(4), "y | «a»": SS}
+    ),
+    "parent not discrete": several(
+        "Categorical looks z up in a table, but it is not discrete", {"z": X, "y | «z»": SS}
+    ),
     "arity of a table": one("Table is over 2 variables, not 3", "a, b, «c»", Table(2, 2)),
     "arity of a bilinear potential": one("Bilinear is over 2 variables, not 1", "«v»", Bilinear(2, 2)),
-    "states of a table": several("Table makes a Finite(2), but it is Finite(3) elsewhere", {"a": S, "«a», b": Table(2, 2)}),
-    "two tables": several("Scores makes y Finite(4), but it is Finite(3) elsewhere", {"y": Table(3), "«y» | x": Scores(nn.Linear(2, 4), states=4)}),
-    "cell without a past": one("the last input of Recurrent is its own past, such as h[t-1]", "h[t] = h[t-1], «x[t]»", CELL),
+    "states of a table": several(
+        "Table makes a Finite(2), but it is Finite(3) elsewhere", {"a": S, "«a», b": Table(2, 2)}
+    ),
+    "two tables": several(
+        "Scores makes y Finite(4), but it is Finite(3) elsewhere",
+        {"y": Table(3), "«y» | x": Scores(nn.Linear(2, 4), states=4)},
+    ),
+    "cell without a past": one(
+        "the last input of Recurrent is its own past, such as h[t-1]", "h[t] = h[t-1], «x[t]»", CELL
+    ),
     "cell outside time": one("the last input of Recurrent is its own past", "h = «x»", CELL),
     # what is told
-    "support of a stranger": one("support names 'z', which no formula mentions; there are x", "x", X, support={"z": Real(2)}),
-    "labels of a stranger": one("labels names 'z', which no formula mentions; there are x", "x", S, labels={"z": "abc"}),
+    "support of a stranger": one(
+        "support names 'z', which no formula mentions; there are x", "x", X, support={"z": Real(2)}
+    ),
+    "labels of a stranger": one(
+        "labels names 'z', which no formula mentions; there are x", "x", S, labels={"z": "abc"}
+    ),
     "too few labels": one("labels of 's': 2 names for Finite(3)", "s", S, labels={"s": "ab"}),
     "labels of a real": one("labels of 'x': 2 names for Real(2)", "x", X, labels={"x": "ab"}),
     "support conflict": one("Gaussian makes x Real(2), but it is Real(3) elsewhere", "«x»", X, support={"x": Real(3)}),
-    "kind of support": one("Bernoulli makes v Binary(3), but it is Finite(3)", "«v»", Bernoulli(dim=3), support={"v": Finite(3)}),
-}  # fmt: skip
+    "kind of support": one(
+        "Bernoulli makes v Binary(3), but it is Finite(3)", "«v»", Bernoulli(dim=3), support={"v": Finite(3)}
+    ),
+}
 
 
 def unmarked(formula: Any) -> Any:
@@ -257,7 +258,7 @@ JOINS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"z[t] | x[t], h[t]": Gaussian(nn.Linear(4, 4), dim=2)},
         "cycle",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", JOINS)

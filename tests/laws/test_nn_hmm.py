@@ -294,7 +294,7 @@ def test_hybrid_says_log_probabilities_of_labels(bench):
         s=bench.states.frame_evidence(data), frames=data.frames, lengths=data.lengths
     ) - model.log_prob(frames=data.frames, lengths=data.lengths)
     torch.testing.assert_close(found.log_prob, expected.detach(), rtol=1e-4, atol=1e-3)
-    assert (found.log_prob <= 0).all()
+    assert (found.log_prob <= 1e-3).all()  # of single precision
     assert figures(found, data)["log p per frame"] <= 0
 
 

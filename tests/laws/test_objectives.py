@@ -168,7 +168,7 @@ BAD_GUIDES = {
     "another number of axes": (
         lambda: ELBO(vae()[0], Model({"z[t] | x": Gaussian(nn.Linear(7, 6))})),
         FormulaError,
-        "the guide writes z\\[t\\], the model z",
+        "z has 0 indices in the model, 1 here",
     ),
     "a cycle of the two": (
         lambda: ELBO(

@@ -1,4 +1,4 @@
-"""What recurrences compute equals plain loops: both directions, nested axes, own first and last elements, ragged rows."""
+"""What recurrences compute equals plain loops: both ways, nested axes, own first and last elements, ragged rows."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ LOOPS: dict[str, Loop] = {
     ),
     "own last": Loop({"h[t] = x[t], h[t+1]": computed(half), "h[-1] = x[-1]": double}, own_last),
     "LSTM": Loop({"h[t] = x[t], h[t-1]": cell(2)}, lstm),
-    "LSTM backward": Loop(
-        {"h[t] = x[t], h[t+1]": cell(2)}, lambda f, x: lstm(f, x, backward=True)
-    ),
+    "LSTM backward": Loop({"h[t] = x[t], h[t+1]": cell(2)}, lambda f, x: lstm(f, x, backward=True)),
     "LSTM with a first state": Loop(
         {"h[0] = x[0]": double, "h[t] = x[t], h[t-1]": cell(2)}, lambda f, x: lstm(f, x, own=True)
     ),
@@ -200,9 +198,7 @@ def test_two_axes(name, ragged):
 
 
 def test_single_elements_of_ragged_rows():
-    model = Model(
-        {"y | x[-1], x[0], x[-2]": Gaussian(nn.Identity(), dim=6, scale=1.0)}, support={"x": Real(2)}
-    )
+    model = Model({"y | x[-1], x[0], x[-2]": Gaussian(nn.Identity(), dim=6, scale=1.0)}, support={"x": Real(2)})
     x = torch.randn(4, 3, 2)
     y = torch.zeros(4, 6)
     found = model.log_prob(x=x, y=y, lengths={"x.1": torch.tensor([0, 1, 2, 3])})

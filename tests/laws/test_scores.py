@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 import torch
+from tests.reference import densities
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -15,10 +16,10 @@ from graft.factors.gaussian import Gaussian
 from graft.graph.nodes import Variable
 from graft.model import Model
 from graft.zoo.formulas import SYSTEMS
-from tests.reference import densities
 
 DIRECTED = (
-    "vae semi_supervised_vae sigmoid_belief_net hmm vrnn storn vrae controlled_text sentence_vae dmm draw gsn bayesian_gmm"
+    "vae semi_supervised_vae sigmoid_belief_net hmm vrnn storn vrae controlled_text sentence_vae dmm draw gsn "
+    "bayesian_gmm"
 ).split()
 TIMED = "hmm vrnn storn vrae controlled_text sentence_vae dmm draw gsn".split()
 UNDIRECTED = "mrf mrf_tagger table_crf neural_crf pose segmentation rbm dbm dbn".split()
@@ -147,7 +148,9 @@ def test_gradients_of_padding_are_zero(name):
     size = next(v.shape[1] for n, v in values.items() if "t" in model.graph.variables[n].axes)
     lengths = torch.tensor([1, size])
     exists = torch.arange(size) < lengths.unsqueeze(-1)
-    leaves = {n: v.requires_grad_() if v.is_floating_point() else v for n, v in spoilt(name, model, values, exists).items()}
+    leaves = {
+        n: v.requires_grad_() if v.is_floating_point() else v for n, v in spoilt(name, model, values, exists).items()
+    }
     model.score(**leaves, lengths=lengths).sum().backward()
     for name_, value in leaves.items():
         if value.is_floating_point() and "t" in model.graph.variables[name_].axes:
@@ -210,6 +213,22 @@ def test_a_row_that_reads_one_that_ended_before(known):
     s[0, 1] = s[1, 0] = s[2, 2] = 1
     found = scores[tuple(int(s[cell]) for cell in cells)]
     assert_close(model.log_prob(s=s, y=y, lengths=lengths), found)
+
+
+def test_a_ragged_grid_has_only_the_pairs_that_exist():
+    model = SYSTEMS["segmentation"].model()
+    y, image, columns = torch.randint(3, (4, 4)), torch.randn(1, 4, 4), [4, 1, 3, 0]
+    cells = {(i, j) for i in range(3) for j in range(columns[i])}
+    f, total = parts(model), torch.zeros(())
+    scores = f["y[i,j] | image"].net.net(image.unsqueeze(0))[0]
+    for i, j in cells:
+        total = total + scores[y[i, j], i, j]
+        if (i - 1, j) in cells:
+            total = total + f["y[i-1,j], y[i,j]"].values[y[i - 1, j], y[i, j]]
+        if (i, j - 1) in cells:
+            total = total + f["y[i,j-1], y[i,j]"].values[y[i, j - 1], y[i, j]]
+    lengths = {"i": torch.tensor(3), "j": torch.tensor(columns)}
+    assert_close(model.score(y=y, image=image, lengths=lengths), total)
 
 
 @pytest.mark.parametrize("name", ["hmm", "nn_hmm"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.reference.systems import EXPECTED, SHAPES, Expected
 
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Variable
@@ -11,7 +12,6 @@ from graft.graph.recurrence import Loop, Schedule
 from graft.model import Model
 from graft.zoo.formulas import SYSTEMS
 from graft.zoo.system import System
-from tests.reference.systems import EXPECTED, SHAPES, Expected
 
 NAMES = list(SYSTEMS)
 GUIDED = [name for name, system in SYSTEMS.items() if system.guide]

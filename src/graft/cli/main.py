@@ -45,6 +45,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except GraftError as error:
         print(f"graft: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; what is still buffered has nowhere to go
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
 
 
 def usage() -> str:

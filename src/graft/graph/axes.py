@@ -76,9 +76,7 @@ def normalise(formula: Formula, axes: Mapping[str, tuple[str, ...]]) -> Formula:
     """
     for term in formula.left:
         _check_left(term, formula, axes)
-    right = tuple(
-        term if term.name in EXISTENCE else _spelt_out(term, formula, axes) for term in formula.right
-    )
+    right = tuple(term if term.name in EXISTENCE else _spelt_out(term, formula, axes) for term in formula.right)
     for term in formula.right:
         if term.name in EXISTENCE and term.indices:
             _fail(f"{term.name!r} is read without indices", formula, term)
@@ -112,11 +110,7 @@ def _spelt_out(term: Term, formula: Formula, axes: Mapping[str, tuple[str, ...]]
 
 def left_offsets(formula: Formula) -> list[Term]:
     """The left terms with an offset, which only potentials may have."""
-    return [
-        term
-        for term in formula.left
-        if any(isinstance(index, Axis) and index.offset for index in term.indices)
-    ]
+    return [term for term in formula.left if any(isinstance(index, Axis) and index.offset for index in term.indices)]
 
 
 def has_element(term: Term) -> bool:

@@ -152,7 +152,8 @@ def _outside(node: Node, term: Term, variables: Mapping[str, Variable]) -> None:
         return
     own_past = term.name == node.head.name
     if own_past and isinstance(variable.support, Finite):
-        rule = f"{term.name} reads its own past: give {_missing(node, term, variables)} a factor of its own, or its module initial()"
+        first = _missing(node, term, variables)
+        rule = f"{term.name} reads its own past: give {first} a factor of its own, or its module initial()"
         raise node.fail(rule, term)
     if variable.support is None:
         rule = f"{term} looks outside the sequence, where zeros of its event shape stand: tell the shape"

@@ -106,9 +106,7 @@ def build(
     return FactorGraph(nodes, variables, time_axes([*outer, *formulas]), order)
 
 
-def _known(
-    around: FactorGraph, nodes: tuple[Node, ...], axes: Mapping[str, tuple[str, ...]]
-) -> dict[str, Support]:
+def _known(around: FactorGraph, nodes: tuple[Node, ...], axes: Mapping[str, tuple[str, ...]]) -> dict[str, Support]:
     """The supports that a guide takes over from its model, whose variables must have as many axes."""
     for node in nodes:
         for term in node.terms:
@@ -118,9 +116,7 @@ def _known(
     return {v.name: v.support for v in around.variables.values() if v.support is not None}
 
 
-def _no_cycle_together(
-    nodes: tuple[Node, ...], variables: Mapping[str, Variable], around: FactorGraph
-) -> None:
+def _no_cycle_together(nodes: tuple[Node, ...], variables: Mapping[str, Variable], around: FactorGraph) -> None:
     """A guide may read what the model computes from what the guide gives: together they must have an order."""
     given = {term.name for node in nodes for term in node.formula.left}
     computed = [node for node in around.nodes if node.kind == "function" and node.head.name not in given]

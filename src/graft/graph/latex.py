@@ -168,12 +168,7 @@ def _ranges(node: Node, graph: FactorGraph) -> tuple[_Range, ...]:
 def _range(node: Node, letter: str, variable: Variable) -> _Range:
     if node.kind == "potential":
         # it exists only where every left term exists
-        found = [
-            i.offset
-            for t in node.formula.left
-            for i in t.indices
-            if isinstance(i, Axis) and i.letter == letter
-        ]
+        found = [i.offset for t in node.formula.left for i in t.indices if isinstance(i, Axis) and i.letter == letter]
         return _Range(letter, max(0, -min(found)), max(0, *found))
     return _Range(letter, variable.firsts(letter, node.kind), variable.lasts(letter, node.kind))
 
@@ -193,11 +188,7 @@ def _products(nodes: list[Node], graph: FactorGraph, density: str) -> str:
 
 
 def _product(ranges: tuple[_Range, ...], factors: list[str]) -> str:
-    below = (
-        ",\\, ".join(map(str, ranges))
-        if any(r.first or r.last for r in ranges)
-        else ",".join(map(str, ranges))
-    )
+    below = ",\\, ".join(map(str, ranges)) if any(r.first or r.last for r in ranges) else ",".join(map(str, ranges))
     return " ".join(([f"\\prod_{{{below}}}"] if ranges else []) + factors)
 
 

@@ -1,9 +1,9 @@
 """From the text of a formula to its terms; every complaint underlines the text at fault.
 
-    factor  := scope ["|" inputs] | term "=" inputs
-    scope   := term ("," term)*          inputs := term ("," term)*
-    term    := name | name "[" index ("," index)* "]"
-    index   := letter | letter ("-"|"+") int | int | ":"
+factor  := scope ["|" inputs] | term "=" inputs
+scope   := term ("," term)*          inputs := term ("," term)*
+term    := name | name "[" index ("," index)* "]"
+index   := letter | letter ("-"|"+") int | int | ":"
 """
 
 from __future__ import annotations

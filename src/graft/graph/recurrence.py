@@ -68,9 +68,7 @@ def schedule(nodes: Sequence[Node], variables: Mapping[str, Variable]) -> Schedu
     return _order(list(nodes), reads, variables, frozenset())
 
 
-def _reaches(
-    giver: Node, reader: Node, term: Term, nodes: Sequence[Node], variables: Mapping[str, Variable]
-) -> bool:
+def _reaches(giver: Node, reader: Node, term: Term, nodes: Sequence[Node], variables: Mapping[str, Variable]) -> bool:
     """Whether a read can touch the elements that this producer gives."""
     variable = variables[term.name]
     for letter, index in zip(variable.axes, term.indices, strict=True):
@@ -112,9 +110,7 @@ def _order(
     return tuple(steps)
 
 
-def _loop(
-    members: list[Node], reads: list[_Read], variables: Mapping[str, Variable], used: frozenset[str]
-) -> Loop:
+def _loop(members: list[Node], reads: list[_Read], variables: Mapping[str, Variable], used: frozenset[str]) -> Loop:
     failure: FormulaError | None = None
     for letter in members[0].head.letters:
         if letter in used or any(letter not in node.head.letters for node in members):

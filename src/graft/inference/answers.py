@@ -158,7 +158,7 @@ def labelled(dist: Distribution, variable: Variable) -> Distribution:
     return dist
 
 
-class Filtered(Mapping[str, Distribution]):
+class Filtered(Mapping[str, Any]):
     """Marginals of each element given what was observed up to it (or before it)."""
 
     def __init__(self, situation: Situation, budget: int, chains: bool, present: bool) -> None:

@@ -37,7 +37,21 @@ def invoke(node: Node, inputs: tuple[Tensor, ...], call: Call, extras: Mapping[s
         inputs: its variables, in order.
         call: how to read them.
         extras: `lengths` and `mask`, for formulas that name them.
+
+    Raises:
+        ShapeError: where a network itself complains; the formula and the shapes it received are named.
     """
+    try:
+        return _invoke(node, inputs, call, extras)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        named = zip(node.reads, inputs, strict=False)
+        shapes = ", ".join(f"{term} {tuple(value.shape)}" for term, value in named) or "nothing"
+        raise ShapeError(f"{node}: {type(node.module).__name__} failed on {shapes}: {error}") from error
+
+
+def _invoke(node: Node, inputs: tuple[Tensor, ...], call: Call, extras: Mapping[str, Any]) -> Any:
     module = node.module
     if isinstance(module, Factor) and not extras:
         if isinstance(module, Conditional):
@@ -86,7 +100,9 @@ def read_all(node: Node, store: Store, window: Windows) -> tuple[tuple[Tensor, .
     values = [store.read(term, letters, window) for term in node.reads]
     slots = union(values)
     if node.indexes():
-        values = [_with_states(node, term, value, store, window) for term, value in zip(node.reads, values, strict=True)]
+        values = [
+            _with_states(node, term, value, store, window) for term, value in zip(node.reads, values, strict=True)
+        ]
     return tuple(value.aligned(slots) for value in values), slots
 
 

@@ -53,7 +53,7 @@ def shifted(
         fill: as in `element`.
     """
     start, stop = window[0] + offset, window[1] + offset
-    if 0 <= start and stop <= size and lengths is None:
+    if start >= 0 and stop <= size and lengths is None:
         return tensor if tensor.shape[dim] == 1 != size else tensor.narrow(dim, start, stop - start)
     if tensor.shape[dim] != size:
         tensor = tensor.expand((*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]))

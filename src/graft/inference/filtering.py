@@ -60,8 +60,9 @@ def opened(situation: Situation, name: str, letter: str) -> Situation:
         IntractableError: if it is continuous, and would have to be integrated out.
     """
     graph, given = situation.graph, dict(situation.given)
+    known = {n for n, g in situation.given.items() if g.value is not None and g.cells is None}
     for node in graph.nodes:
-        for term in node.reads if node.head.name not in given else ():
+        for term in node.reads if node.head.name not in known else ():
             parent, found = graph.variables[term.name], given.get(term.name)
             here = letter in parent.axes and term.indices[parent.axes.index(letter)] == Axis(letter)
             if found is None or found.value is None or not parent.is_random or not here:

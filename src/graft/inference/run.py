@@ -55,10 +55,11 @@ class Runner:
         self.levels.pop()
 
     def _note(self, name: str, pieces: list[Piece], wanted: Counter[str]) -> None:
-        """Keep parts of a variable; when all are there, the variable is whole."""
+        """Keep parts of a variable; until all are there, `s[1] | s[0]` reads what is there already."""
         mine = self.levels[-1].setdefault(name, [])
         mine += pieces
-        if len(mine) == wanted[name]:
+        whole = len(mine) == wanted[name]
+        if whole or any(value is not None for _, value in mine):
             self.store.put(name, assemble(self.store.variables[name], mine, self.store.frame))
 
     def _make(self, node: Node) -> Value | None:
@@ -174,9 +175,7 @@ class Runner:
         return None if mask.dim() == 0 and bool(mask) else mask
 
 
-def function_value(
-    out: Any, slots: tuple[Term, ...], node: Node, lead: tuple[int, ...], variable: Variable
-) -> Value:
+def function_value(out: Any, slots: tuple[Term, ...], node: Node, lead: tuple[int, ...], variable: Variable) -> Value:
     """What a function returned, if its shape fits, spread over batch and axes.
 
     Raises:

@@ -12,6 +12,7 @@ from torch import Tensor
 from graft.errors import GraftError, ShapeError
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Variable
+from graft.graph.parse import RESERVED
 from graft.inference.clean import Given, clean
 from graft.inference.evidence import Missing, Partial, Soft
 from graft.inference.frame import Existence, Frame, existence_of
@@ -83,6 +84,8 @@ def settle(
 
 def _names(graph: FactorGraph, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
+        if name in RESERVED and name not in graph.variables:
+            raise GraftError(f"{name}= is no option of this call (no approximate engine is built yet)")
         if name not in graph.variables:
             raise GraftError(f"{name!r} is no variable of this model; there are {', '.join(graph.variables)}")
         variable = graph.variables[name]
@@ -200,7 +203,9 @@ def _cleaned(variable: Variable, value: Any, frame: Frame) -> Given:
 def _whole(variable: Variable, value: Tensor, frame: Frame) -> Given:
     """An input without axes whose dimensions only its readers understand."""
     if tuple(value.shape[: frame.rank]) != frame.batch:
-        raise ShapeError(f"{variable.name} has shape {tuple(value.shape)}, which does not begin with batch {frame.batch}")
+        raise ShapeError(
+            f"{variable.name} has shape {tuple(value.shape)}, which does not begin with batch {frame.batch}"
+        )
     if value.is_floating_point() and not frame.existence and not bool(torch.isfinite(value).all()):
         raise GraftError(f"{variable.name} holds NaN or infinity (shape {tuple(value.shape)})")
     return Given(value=value)

@@ -230,7 +230,14 @@ class Store:
         axes = [start + labels.index(x) for x in letters if x in labels]
         whole = [start + place for place, label in enumerate(labels) if isinstance(label, Whole)]
         rest = range(start + len(labels), tensor.dim())
-        tensor = tensor.permute((*range(start), *axes, *whole, *rest,))
+        tensor = tensor.permute(
+            (
+                *range(start),
+                *axes,
+                *whole,
+                *rest,
+            )
+        )
         for place, letter in enumerate(letters):
             if letter not in labels:
                 tensor = tensor.unsqueeze(start + place)
@@ -257,9 +264,7 @@ class Store:
             raise GraftError(f"{term.name} is needed, but nothing gives it: pass {term.name}=")
         return held, gone
 
-    def _past(
-        self, scope: Scope, variable: Variable, offset: int, found: Value | None, across: bool
-    ) -> Value:
+    def _past(self, scope: Scope, variable: Variable, offset: int, found: Value | None, across: bool) -> Value:
         """A member's value some steps away; what stands outside the sequence if there is none."""
         place = scope.position + offset
         axes = tuple(x for x in variable.axes if x in scope.outside.sizes and x != scope.letter)

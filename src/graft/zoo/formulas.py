@@ -17,6 +17,5 @@ from graft.zoo.systems.text import TEXT
 from graft.zoo.systems.undirected import UNDIRECTED
 
 SYSTEMS: dict[str, System] = {
-    system.name: system
-    for system in (*DIRECTED, *SEQUENCES, *UNDIRECTED, *PLATES, *RECURRENT, *TEXT, *ADVERSARIAL)
+    system.name: system for system in (*DIRECTED, *SEQUENCES, *UNDIRECTED, *PLATES, *RECURRENT, *TEXT, *ADVERSARIAL)
 }

@@ -15,7 +15,7 @@ from graft.errors import GraftError
 from graft.model import Model
 from graft.plots.sequence import draw
 from graft.zoo.nn_hmm.config import Config
-from graft.zoo.nn_hmm.files import text, write
+from graft.zoo.nn_hmm.files import WIDTH, text, write
 from graft.zoo.nn_hmm.recipe import Outcome, epochs, run
 from graft.zoo.nn_hmm.shown import repeated, shown
 from graft.zoo.nn_hmm.states import States
@@ -45,10 +45,16 @@ def main(words: Sequence[str]) -> int:
     outcome = watched(config)
     written = write(outcome, folder, time.perf_counter() - started)
     written += pictures(outcome, folder)
-    print(text(outcome))
+    print(text(outcome, _width()))
     for path in written:
         print(f"wrote {path}")
     return 0
+
+
+def _width() -> int:
+    """Of the table: as wide as the terminal, and as wide as it likes in a log."""
+    console = Console()
+    return console.width if console.is_terminal else WIDTH
 
 
 def watched(config: Config) -> Outcome:
@@ -59,6 +65,8 @@ def watched(config: Config) -> Outcome:
         def told(seed: int, arm: str, epoch: int, found: Mapping[str, float]) -> None:
             state = f"seed {seed + 1} of {config.seeds}, {arm}: accuracy {found['accuracy %']:.1f} %"
             bar.update(task, advance=int(epoch > 0), description=state)
+            if arm != "pretraining" and epoch == config.epochs:
+                bar.console.print(f"{state} on validation data after {epoch} epochs")  # stays, in a log too
 
         return run(config, told)
 

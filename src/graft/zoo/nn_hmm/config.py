@@ -1,4 +1,21 @@
-"""The settings of the experiment, and why they are what they are."""
+"""The settings of the experiment, and why they are what they are.
+
+They were chosen once, on the validation strings of the handwritten digits with seed 0, before any test figure was
+looked at. Label accuracy of the arms conditional / joint there, all other settings as below:
+
+    late_rate 0.001   82.7 / 89.6        components 1   84.3 / 91.6
+    late_rate 0.004   82.7 / 91.3        states 3       86.1 / 91.7, twice as slow
+    batch 32          83.4 / 90.1
+
+and with late_rate 0.002, chain_rate 0.002   82.6 / 90.4, chain_rate 0.01   83.6 / 90.3. The network alone, after 24
+epochs: 69.3 with rate 0.002, 69.9 with rate 0.004 (frames 75.6 and 77.7 %); 69 to 70 with batches of 8 or 128 hidden
+units. Two Gaussians were kept, though one did as well, since mixtures are what the paper has.
+
+Speech has longer segments (4 frames at least), so its runs take three states; nothing was tuned on it:
+`graft train nn_hmm data=fsdd folder=... split=official states=3 pretraining=12 epochs=5`.
+
+Changes of the data's difficulty since: none.
+"""
 
 from __future__ import annotations
 

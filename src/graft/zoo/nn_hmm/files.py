@@ -15,6 +15,7 @@ from graft.zoo.nn_hmm.arms import Trained
 from graft.zoo.nn_hmm.recipe import HistoryRow, Outcome
 
 TITLE = "nn_hmm: figures on the test data"
+WIDTH = 144  # characters of a line in which no number is broken
 
 
 def write(outcome: Outcome, folder: Path, seconds: float) -> list[Path]:
@@ -40,9 +41,9 @@ def write(outcome: Outcome, folder: Path, seconds: float) -> list[Path]:
     ]
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: Outcome, width: int = WIDTH) -> str:
     """The figures of the arms, and their paired differences from the chain trained separately."""
-    console = Console(width=220, no_color=True)
+    console = Console(width=width, no_color=True)
     with console.capture() as captured:
         console.print(outcome.comparison.table(TITLE))
         console.print(outcome.comparison.table("the same, as differences", against="separate"))

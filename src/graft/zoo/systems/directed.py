@@ -43,7 +43,7 @@ def bayes_net() -> Model:
         "rain": Categorical(probs=torch.tensor([0.8, 0.2])),
         "sprinkler | rain": Categorical(probs=torch.tensor([[0.6, 0.4], [0.99, 0.01]])),
         "wet | rain, sprinkler": Categorical(probs=wet),
-    }, labels={name: ("no", "yes") for name in ("rain", "sprinkler", "wet")})  # fmt: skip
+    }, labels=dict.fromkeys(("rain", "sprinkler", "wet"), ("no", "yes")))  # fmt: skip
 
 
 def sigmoid_belief_net() -> Model:
@@ -159,9 +159,7 @@ DIRECTED = (
         stochastic_net,
         inputs=lambda batch: {"x": torch.randn(*batch, 4)},
     ),
-    System(
-        "bayes_net", "Bayesian network", "Rain, sprinkler and wet grass (Pearl 1988).", bayes_net
-    ),
+    System("bayes_net", "Bayesian network", "Rain, sprinkler and wet grass (Pearl 1988).", bayes_net),
     System(
         "sigmoid_belief_net",
         "sigmoid belief net",

@@ -30,9 +30,7 @@ def markov_random_field() -> Model:
 
 def heat_map() -> Scores:
     """One joint's log-potentials at every cell of the image."""
-    net = nn.Sequential(
-        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1), nn.Flatten()
-    )
+    net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1), nn.Flatten())
     return Scores(net, states=12)
 
 
