@@ -97,6 +97,9 @@ def build(
     )
     known = _known(around, nodes, axes) if around else {}
     variables = _variables(nodes, axes, {**support, **known}, labels)
+    for name in support.keys() & known.keys():
+        if not _same(support[name], known[name]):
+            raise FormulaError(f"support makes {name} {support[name]}, but it is {known[name]} in the model")
     no_breach_by_name(support, variables, "support")
     no_breach_by_name(labels, variables, "labels")
     check(nodes, variables)
@@ -151,10 +154,14 @@ def _support(name: str, nodes: tuple[Node, ...], told: Mapping[str, Support]) ->
                 continue
             if known is None:
                 known = support
-            elif known.event_shape != support.event_shape or known.states != support.states:
+            elif not _same(known, support):
                 rule = f"{type(node.module).__name__} makes {name} {support}, but it is {known} elsewhere"
                 raise node.fail(rule, term)
     return known
+
+
+def _same(one: Support, other: Support) -> bool:
+    return one.event_shape == other.event_shape and one.states == other.states
 
 
 def _supports(node: Node) -> list[tuple[Support | None, Any]]:

@@ -15,6 +15,7 @@ from graft.zoo.systems.nets import generator, mlp
 
 
 def gan() -> Model:
+    """A generator of vectors."""
     return Model({
         "z": Gaussian(dim=2),
         "x = z": Function(mlp(2, 8, 3), dim=3),
@@ -22,6 +23,7 @@ def gan() -> Model:
 
 
 def dcgan() -> Model:
+    """The DCGAN."""
     return Model({
         "z": Gaussian(dim=4),
         "x = z": Function(generator(4, side=8), shape=(1, 8, 8)),
@@ -29,6 +31,7 @@ def dcgan() -> Model:
 
 
 def gaussian_vae() -> Model:
+    """A VAE of real vectors."""
     return Model({
         "z": Gaussian(dim=2),
         "x | z": Gaussian(mlp(2, 8, 3), dim=3, scale=0.5),
@@ -36,6 +39,7 @@ def gaussian_vae() -> Model:
 
 
 def gaussian_vae_guide() -> Model:
+    """The guide of a VAE of real vectors."""
     return Model({"z | x": Gaussian(mlp(3, 8, 4), dim=2)})
 
 
@@ -55,6 +59,7 @@ class RealOrFake(nn.Module):
 
 
 def augmented_vae() -> Model:
+    """The adversary-activated VAE."""
     return Model({
         "y": Bernoulli(probs=0.5),
         "z": Gaussian(dim=2),
@@ -63,6 +68,7 @@ def augmented_vae() -> Model:
 
 
 def augmented_vae_guide() -> Model:
+    """The guide of the adversary-activated VAE."""
     return Model({
         "y | x": Bernoulli(mlp(3, 8, 1), scalar=True),
         "z | x, y": Gaussian(mlp(4, 8, 4), dim=2),
@@ -70,6 +76,7 @@ def augmented_vae_guide() -> Model:
 
 
 def augmented_gan() -> Model:
+    """The importance-weighted GAN."""
     return Model({
         "y": Bernoulli(probs=0.5),
         "z": Gaussian(dim=2),

@@ -18,6 +18,7 @@ from graft.zoo.systems.nets import Flip, generator, mlp
 
 
 def deterministic_net() -> Model:
+    """The deterministic net."""
     return Model({
         "h = x": Function(mlp(4, 5), dim=5),
         "y | h": Categorical(nn.Linear(5, 3), 3),
@@ -25,10 +26,12 @@ def deterministic_net() -> Model:
 
 
 def mixture_density_net() -> Model:
+    """The mixture density network."""
     return Model({"y | x": Mixture(mlp(2, 8, 9), components=3, dim=1)}, support={"x": Real(2)})
 
 
 def stochastic_net() -> Model:
+    """The stochastic net."""
     return Model({
         "xn | x": Gaussian(nn.Identity(), dim=4, scale=0.1),
         "h = xn": Function(mlp(4, 5, 5), dim=5),
@@ -38,6 +41,7 @@ def stochastic_net() -> Model:
 
 
 def bayes_net() -> Model:
+    """The Bayesian network."""
     wet = torch.tensor([[[1.0, 0.0], [0.1, 0.9]], [[0.2, 0.8], [0.01, 0.99]]])
     return Model({
         "rain": Categorical(probs=torch.tensor([0.8, 0.2])),
@@ -47,6 +51,7 @@ def bayes_net() -> Model:
 
 
 def sigmoid_belief_net() -> Model:
+    """The sigmoid belief net."""
     return Model({
         "h2": Bernoulli(dim=3),
         "h1 | h2": Bernoulli(nn.Linear(3, 4), dim=4),
@@ -55,6 +60,7 @@ def sigmoid_belief_net() -> Model:
 
 
 def sigmoid_belief_guide() -> Model:
+    """The guide of the sigmoid belief net."""
     return Model({
         "h1 | x": Bernoulli(nn.Linear(6, 4), dim=4),
         "h2 | h1": Bernoulli(nn.Linear(4, 3), dim=3),
@@ -62,6 +68,7 @@ def sigmoid_belief_guide() -> Model:
 
 
 def helmholtz() -> Model:
+    """The Helmholtz machine."""
     return Model({
         "h3": Bernoulli(dim=2),
         "h2 | h3": Bernoulli(nn.Linear(2, 3), dim=3),
@@ -71,6 +78,7 @@ def helmholtz() -> Model:
 
 
 def helmholtz_guide() -> Model:
+    """The guide of the Helmholtz machine."""
     return Model({
         "h1 | x": Bernoulli(nn.Linear(6, 4), dim=4),
         "h2 | h1": Bernoulli(nn.Linear(4, 3), dim=3),
@@ -79,6 +87,7 @@ def helmholtz_guide() -> Model:
 
 
 def vae() -> Model:
+    """The variational autoencoder."""
     return Model({
         "z": Gaussian(dim=2),
         "x | z": Bernoulli(mlp(2, 8, 6), dim=6),
@@ -86,10 +95,12 @@ def vae() -> Model:
 
 
 def vae_guide() -> Model:
+    """The guide of the variational autoencoder."""
     return Model({"z | x": Gaussian(mlp(6, 8, 4), dim=2)})
 
 
 def semi_supervised_vae() -> Model:
+    """The semi-supervised VAE."""
     return Model({
         "y": Categorical(3),
         "z": Gaussian(dim=2),
@@ -98,6 +109,7 @@ def semi_supervised_vae() -> Model:
 
 
 def semi_supervised_guide() -> Model:
+    """The guide of the semi-supervised VAE."""
     return Model({
         "y | x": Categorical(mlp(6, 8, 3), 3),
         "z | x, y": Gaussian(mlp(9, 8, 4), dim=2),
@@ -105,14 +117,17 @@ def semi_supervised_guide() -> Model:
 
 
 def denoising_autoencoder() -> Model:
+    """The denoising autoencoder."""
     return Model({"x | noisy": Bernoulli(mlp(6, 8, 6), dim=6)}, support={"noisy": Binary(6)})
 
 
 def corruption() -> Model:
+    """The guide of the denoising autoencoder."""
     return Model({"noisy | x": Bernoulli(Flip(0.1), dim=6)})
 
 
 def inpainting() -> Model:
+    """The semantic inpainting."""
     return Model({
         "z": Gaussian(dim=2),
         "g = z": Function(generator(2), shape=(1, 4, 4)),
@@ -130,6 +145,7 @@ class MovingAverage(nn.Module):
 
 
 def simulator() -> Model:
+    """The simulator."""
     return Model({
         "theta": Normal(torch.zeros(2), torch.ones(2)),
         "noise": Gaussian(dim=7),

@@ -20,6 +20,7 @@ from graft.zoo.systems.nets import Log, mlp
 
 
 def bayesian_gmm() -> Model:
+    """The Bayesian Gaussian mixture."""
     # a component is its location, then its log-scale
     return Model({
         "pi": Dirichlet(torch.ones(3)),
@@ -30,6 +31,7 @@ def bayesian_gmm() -> Model:
 
 
 def gmm_svae() -> Model:
+    """The GMM-SVAE."""
     return Model({
         "pi": Dirichlet(torch.ones(3)),
         "theta[k]": Normal(torch.zeros(4), torch.tensor([3.0, 3.0, 0.5, 0.5])),
@@ -40,10 +42,12 @@ def gmm_svae() -> Model:
 
 
 def gmm_recognition() -> Model:
+    """The guide of the GMM-SVAE."""
     return Model({"y[n] | x[n]": GaussianPotential(mlp(3, 8, 4), dim=2)})
 
 
 def lds_svae() -> Model:
+    """The LDS-SVAE."""
     return Model({
         "z[0]": Gaussian(dim=2, learn=True),
         "z[t] | z[t-1]": LinearGaussian(2, 2),
@@ -52,10 +56,12 @@ def lds_svae() -> Model:
 
 
 def lds_recognition() -> Model:
+    """The guide of the LDS-SVAE."""
     return Model({"z[t] | x[t]": GaussianPotential(mlp(3, 8, 4), dim=2)})
 
 
 def hmm_svae() -> Model:
+    """The HMM-SVAE."""
     return Model({
         "z[0]": Categorical(3),
         "z[t] | z[t-1]": Categorical(3, given=3),
@@ -64,6 +70,7 @@ def hmm_svae() -> Model:
 
 
 def hmm_recognition() -> Model:
+    """The guide of the HMM-SVAE."""
     return Model({"z[t] | x[t]": Scores(mlp(3, 8, 3), states=3)})
 
 
@@ -75,6 +82,7 @@ class Sticks(nn.Module):
 
 
 def stick_breaking_prior() -> Model:
+    """The stick-breaking prior."""
     return Model({
         "v[k]": Beta(1.0, 2.0),
         "pi = v": Function(Sticks(), dim=4),
@@ -86,6 +94,7 @@ def stick_breaking_prior() -> Model:
 
 
 def stick_breaking_guide() -> Model:
+    """The guide of the stick-breaking prior."""
     return Model({
         "c[n] | x[n]": Categorical(mlp(3, 8, 4), 4),
         "z[n] | x[n]": Gaussian(mlp(3, 8, 4), dim=2),
@@ -101,6 +110,7 @@ class NestedSticks(nn.Module):
 
 
 def nested_crp() -> Model:
+    """The nested-CRP prior."""
     return Model({
         "v1[i]": Beta(1.0, 2.0),
         "v2[i,j]": Beta(1.0, 2.0),
@@ -113,6 +123,7 @@ def nested_crp() -> Model:
 
 
 def nested_crp_guide() -> Model:
+    """The guide of the nested-CRP prior."""
     return Model({
         "c[n] | x[n]": Categorical(mlp(3, 8, 6), 6),
         "z[n] | x[n]": Gaussian(mlp(3, 8, 4), dim=2),

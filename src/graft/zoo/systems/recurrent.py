@@ -16,6 +16,7 @@ from graft.zoo.systems.nets import Flip, mlp
 
 
 def vrnn() -> Model:
+    """The variational RNN."""
     return Model({
         "z[t] | h[t-1]": Gaussian(mlp(5, 8, 4), dim=2),
         "x[t] | z[t], h[t-1]": Gaussian(mlp(7, 8, 6), dim=3),
@@ -24,10 +25,12 @@ def vrnn() -> Model:
 
 
 def vrnn_guide() -> Model:
+    """The guide of the variational RNN."""
     return Model({"z[t] | x[t], h[t-1]": Gaussian(mlp(8, 8, 4), dim=2)})
 
 
 def storn() -> Model:
+    """The stochastic RNN."""
     return Model({
         "z[t]": Gaussian(dim=2),
         "h[t] = x[t-1], z[t], h[t-1]": Recurrent(nn.GRUCell(5, 5)),
@@ -36,6 +39,7 @@ def storn() -> Model:
 
 
 def storn_guide() -> Model:
+    """The guide of the stochastic RNN."""
     return Model({
         "g[t] = x[t], g[t-1]": Recurrent(nn.GRUCell(3, 4)),
         "z[t] | g[t]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -43,6 +47,7 @@ def storn_guide() -> Model:
 
 
 def vrae() -> Model:
+    """The variational recurrent autoencoder."""
     return Model({
         "z": Gaussian(dim=2),
         "h[0] = z": Function(mlp(2, 5), dim=5),
@@ -52,6 +57,7 @@ def vrae() -> Model:
 
 
 def vrae_guide() -> Model:
+    """The guide of the variational recurrent autoencoder."""
     return Model({
         "g[t] = x[t], g[t-1]": Recurrent(nn.GRUCell(3, 4)),
         "z | g[-1]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -82,6 +88,7 @@ class Read(nn.Module):
 
 
 def draw() -> Model:
+    """The DRAW."""
     return Model({
         "z[t]": Gaussian(dim=2),
         "h[t] = z[t], h[t-1]": Recurrent(nn.LSTMCell(2, 5)),
@@ -91,6 +98,7 @@ def draw() -> Model:
 
 
 def draw_guide() -> Model:
+    """The guide of the DRAW."""
     return Model({
         "r[t] = x, c[t-1], h[t-1]": Function(Read(), dim=17, concat=False),
         "e[t] = r[t], h[t-1], e[t-1]": Recurrent(nn.LSTMCell(22, 4)),
@@ -99,6 +107,7 @@ def draw_guide() -> Model:
 
 
 def deep_kalman_filter() -> Model:
+    """The deep Kalman filter."""
     return Model({
         "z[0]": Gaussian(dim=2, learn=True),
         "z[t] | z[t-1]": Gaussian(mlp(2, 8, 4), dim=2),
@@ -107,6 +116,7 @@ def deep_kalman_filter() -> Model:
 
 
 def smoothing_guide() -> Model:
+    """A guide that reads the future backward."""
     return Model({
         "g[t] = x[t], g[t+1]": Recurrent(nn.GRUCell(3, 4)),
         "z[0] | g[0]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -135,6 +145,7 @@ class Gated(nn.Module):
 
 
 def deep_markov_model() -> Model:
+    """The deep Markov model."""
     return Model({
         "z[0]": Gaussian(dim=2, learn=True),
         "z[t] | z[t-1]": Gaussian(Gated(2), dim=2),
@@ -143,6 +154,7 @@ def deep_markov_model() -> Model:
 
 
 def deep_markov_guide() -> Model:
+    """The guide of the deep Markov model."""
     return Model({
         "g[t] = x[t], g[t+1]": Recurrent(nn.GRUCell(6, 4)),
         "z[0] | g[0]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -151,6 +163,7 @@ def deep_markov_guide() -> Model:
 
 
 def walkback() -> Model:
+    """The walkback."""
     return Model({
         "h[0] | start": Bernoulli(Flip(0.1), dim=6),
         "h[t] | x[t-1]": Bernoulli(Flip(0.1), dim=6),
@@ -159,6 +172,7 @@ def walkback() -> Model:
 
 
 def gsn() -> Model:
+    """The generative stochastic network."""
     return Model({
         "h[0] | start": Gaussian(mlp(6, 4), dim=4, scale=0.5),
         "h[t] | x[t-1], h[t-1]": Gaussian(mlp(10, 4), dim=4, scale=0.5),

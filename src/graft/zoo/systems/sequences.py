@@ -22,6 +22,7 @@ TAGS = ("verb", "noun", "preposition", "determiner")
 
 
 def hmm() -> Model:
+    """The hidden Markov model."""
     return Model({
         "s[0]": Categorical(4),
         "s[t] | s[t-1]": Categorical(4, given=4),
@@ -30,6 +31,7 @@ def hmm() -> Model:
 
 
 def mrf_tagger() -> Model:
+    """The MRF tagger."""
     return Model({
         "y[t-1], y[t]": Table(4, 4),
         "y[t], w[t]": Table(4, 6),
@@ -37,6 +39,7 @@ def mrf_tagger() -> Model:
 
 
 def table_crf() -> Model:
+    """The conditional random field."""
     return Model({
         "y[t-1], y[t]": Table(4, 4),
         "y[t] | w[t]": Scores(nn.Embedding(6, 4), states=4, onehot=False),
@@ -67,6 +70,7 @@ class BiLSTM(nn.Module):
 
 
 def neural_crf() -> Model:
+    """The neural CRF."""
     return Model({
         "y[t-1], y[t]": Table(4, 4),
         "y[t] | x, lengths": Scores(BiLSTM(3, 5, 4), states=4, concat=False),
@@ -74,6 +78,7 @@ def neural_crf() -> Model:
 
 
 def nn_hmm() -> Model:
+    """The NN + HMM."""
     return Model({
         "s[0]": Categorical(4),
         "s[t] | s[t-1]": Categorical(4, given=4),

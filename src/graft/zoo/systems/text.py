@@ -14,6 +14,7 @@ from graft.zoo.systems.nets import mlp
 
 
 def sentence_vae() -> Model:
+    """The sentence VAE."""
     return Model({
         "z": Gaussian(dim=2),
         "h[0] = z": Function(mlp(2, 5), dim=5),
@@ -23,6 +24,7 @@ def sentence_vae() -> Model:
 
 
 def sentence_guide() -> Model:
+    """The guide of the sentence VAE."""
     return Model({
         "g[t] = w[t], g[t-1]": Recurrent(nn.LSTMCell(7, 4)),
         "z | g[-1]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -30,6 +32,7 @@ def sentence_guide() -> Model:
 
 
 def controlled_text() -> Model:
+    """The controlled text generation."""
     return Model({
         "z": Gaussian(dim=2),
         "c": Categorical(2),
@@ -40,6 +43,7 @@ def controlled_text() -> Model:
 
 
 def controlled_guide() -> Model:
+    """The guide of the controlled text generation."""
     return Model({
         "g[t] = w[t], g[t-1]": Recurrent(nn.GRUCell(7, 4)),
         "z | g[-1]": Gaussian(mlp(4, 8, 4), dim=2),
@@ -48,6 +52,7 @@ def controlled_guide() -> Model:
 
 
 def vhred() -> Model:
+    """The latent variable hierarchical encoder-decoder."""
     return Model({
         "e[n,t] = w[n,t], e[n,t-1]": Recurrent(nn.GRUCell(6, 4)),
         "c[n] = e[n,-1], c[n-1]": Recurrent(nn.GRUCell(4, 5)),
@@ -59,6 +64,7 @@ def vhred() -> Model:
 
 
 def vhred_guide() -> Model:
+    """The guide of the latent variable hierarchical encoder-decoder."""
     return Model({"z[n] | c[n-1], e[n,-1]": Gaussian(mlp(9, 8, 4), dim=2)})
 
 

@@ -21,6 +21,7 @@ JOINTS = ("face", "shoulder", "elbow", "wrist")
 
 
 def markov_random_field() -> Model:
+    """The Markov random field."""
     return Model({
         "a, b": Table(2, 2),
         "b, c": Table(2, 2),
@@ -35,6 +36,7 @@ def heat_map() -> Scores:
 
 
 def pose() -> Model:
+    """The CNN + MRF pose."""
     return Model({
         "face | image": heat_map(),
         "shoulder | image": heat_map(),
@@ -67,6 +69,7 @@ class Deconvolution(nn.Module):
 
 
 def segmentation() -> Model:
+    """The CNN + CRF segmentation."""
     return Model({
         "y[i,j] | image": Scores(Deconvolution(3), states=3),
         "y[i-1,j], y[i,j]": Table(3, 3),
@@ -75,6 +78,7 @@ def segmentation() -> Model:
 
 
 def rbm() -> Model:
+    """The restricted Boltzmann machine."""
     return Model({
         "v, h": Bilinear(4, 3),
         "v": Bias(4),
@@ -83,6 +87,7 @@ def rbm() -> Model:
 
 
 def deep_boltzmann_machine() -> Model:
+    """The deep Boltzmann machine."""
     return Model({
         "v, h1": Bilinear(4, 3),
         "h1, h2": Bilinear(3, 2),
@@ -93,6 +98,7 @@ def deep_boltzmann_machine() -> Model:
 
 
 def deep_belief_net() -> Model:
+    """The deep belief net."""
     return Model({
         "h1, h2": Bilinear(3, 2),
         "h1": Bias(3),
