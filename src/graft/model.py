@@ -14,9 +14,11 @@ from graft.errors import GraftError
 from graft.graph.factor_graph import FactorGraph, build
 from graft.graph.latex import latex
 from graft.inference.clean import narrow
+from graft.inference.evidence import kept
 from graft.inference.query import ask
 from graft.inference.settle import Situation, settle
 from graft.inference.shapes import ShapeReport, report
+from graft.ops.modes import ordinary
 from graft.plots import diagram
 from graft.posterior import BUDGET, Posterior, Values
 
@@ -232,7 +234,9 @@ class Model(nn.Module):
     ) -> Situation:
         told = {**self.sizes, **(sizes or {})}
         one = next((p for p in self.parameters() if p.is_floating_point()), torch.empty(0))
-        return settle(self.graph, values, lengths, mask, told, like=one, batch=batch)
+        with ordinary():
+            values, lengths, mask = kept(dict(values)), kept(lengths), kept(mask)
+            return settle(self.graph, values, lengths, mask, told, like=one, batch=batch)
 
     def __repr__(self) -> str:
         lines = [f"    {node.formula.text!r}: {type(node.module).__name__}" for node in self.graph.nodes]

@@ -137,9 +137,7 @@ class Posterior:
         query, frame = self._query, self._situation.frame
         query.possible("sample")
         count = int(torch.Size(shape).numel())
-        states = assign(
-            query.problem, query.plan, query.swept, lambda w: draw(w, None), draws=count, mode=False
-        )
+        states = assign(query.problem, query.plan, query.swept, lambda w: draw(w, None), draws=count, mode=False)
         chosen = {n: v.reshape(*shape, *v.shape[1:]) for n, v in decoded(query.problem, states).items()}
         found = complete(self._situation, chosen, shape, how)
         return outward(found, self._situation.graph.variables, frame.expanded(shape))
@@ -178,7 +176,7 @@ class Posterior:
             return outward(decoded(problem, states), self._situation.graph.variables, frame), scores
 
     def entropy(self) -> Tensor:
-        r"""The entropy $-E[\log p(\text{unknowns} \mid \text{evidence})]$ of all unknowns jointly, in nats; shape batch.
+        r"""The joint entropy $-E[\log p(\text{unknowns} \mid \text{evidence})]$, in nats; shape batch.
 
         Raises:
             ImpossibleEvidence: naming the rows of probability zero.
@@ -211,5 +209,3 @@ class Posterior:
 
     def __repr__(self) -> str:
         return f"Posterior over {', '.join(self._query.problem.unknowns) or 'nothing discrete'} (exact)"
-
-

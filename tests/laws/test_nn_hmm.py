@@ -22,7 +22,7 @@ from graft.zoo.nn_hmm.arms import ARMS, Bench
 from graft.zoo.nn_hmm.best import Best
 from graft.zoo.nn_hmm.config import Config
 from graft.zoo.nn_hmm.emission import Floor, started
-from graft.zoo.nn_hmm.measure import by_model, figures
+from graft.zoo.nn_hmm.measure import ByModel, figures
 from graft.zoo.nn_hmm.model import hybrid
 from graft.zoo.nn_hmm.network import network
 from graft.zoo.nn_hmm.states import States
@@ -289,7 +289,7 @@ def test_arms_share_their_start_and_freeze_what_they_say(bench):
 def test_hybrid_says_log_probabilities_of_labels(bench):
     bench, _ = bench
     model, data = bench.chain(bench.pretrained()), bench.splits.valid
-    found = by_model(model, bench.states, data)
+    found = ByModel(model, bench.states)(data)
     expected = model.log_prob(
         s=bench.states.frame_evidence(data), frames=data.frames, lengths=data.lengths
     ) - model.log_prob(frames=data.frames, lengths=data.lengths)

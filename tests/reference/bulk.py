@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from torch import Tensor
-from torch.distributions import Categorical
-
-from graft.posterior import Posterior
 from tests.reference.case import Case, Row
 from tests.reference.ground import Key
 from tests.reference.maker import binary
 from tests.reference.random_models import case
+from torch import Tensor
+from torch.distributions import Categorical
+
+from graft.posterior import Posterior
 
 #: Cases per family: 35 families of 15 are 525.
 SEEDS = 15

@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from tests.reference.enumerate import Joint
+from tests.reference.ground import Key, Piece, ground
+from tests.reference.maker import Maker, binary
 from torch import Tensor
 
 import graft
 from graft.distributions.supports import Binary, Finite, Real
 from graft.inference.evidence import Missing, Partial, Soft
-from tests.reference.enumerate import Joint
-from tests.reference.ground import Key, Piece, ground
-from tests.reference.maker import Maker, binary
 
 NEG_INF = -math.inf
 Row = tuple[int, ...]

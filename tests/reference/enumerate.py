@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from tests.reference.ground import Key
+from torch import Tensor
 
 NEG_INF = -math.inf
 

@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Sequence
 
 import torch
+from tests.reference.ground import Piece, Space, terms_of
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from graft.factors import Bernoulli, Bias, Bilinear, Categorical, Gaussian, Mixture, Scores, Select, Table
-from tests.reference.ground import Piece, Space, terms_of
 
 NEG_INF = -math.inf
 EXISTENCE = ("none", "lengths", "left", "holes")
@@ -164,7 +164,7 @@ class Maker:
         """A categorical from a network of one-hot parents; *no state* is a row of zeros."""
         left, _, right = text.partition("|")
         sizes = self.sizes(reads or right)
-        (name, _), states = terms_of(left)[0], self.states[terms_of(left)[0][0]]
+        states = self.states[terms_of(left)[0][0]]
         head = self.head(sum(sizes), (states,), rows=True)
         rows = [torch.cat([torch.eye(n), torch.zeros(1, n)]).double() for n in sizes]
 
@@ -173,7 +173,8 @@ class Maker:
             joined = torch.cat([rows[i][g] for i, g in enumerate(grids)], -1)
             return head(joined).log_softmax(-1).movedim(-1, 0)
 
-        self.add(text, Categorical(nn.Sequential(Joined(), head), states), table, terms=f"{left}, {reads or right}", past=True)
+        module = Categorical(nn.Sequential(Joined(), head), states)
+        self.add(text, module, table, terms=f"{left}, {reads or right}", past=True)
 
     def gaussian(self, text: str, dim: int, covariance: str = "diag", terms: str | None = None) -> None:
         """A Gaussian leaf, observed but for some cells."""

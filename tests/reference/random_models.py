@@ -7,11 +7,10 @@ from functools import cache
 from itertools import combinations
 from zlib import crc32
 
-from torch import nn
-
 from tests.reference.case import Case
 from tests.reference.ground import Piece
 from tests.reference.maker import Maker
+from torch import nn
 
 FAMILIES: dict[str, Callable[[Maker], None]] = {}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from graft.cli.command import Command
+from graft.cli.runs import evaluate, sample
 from graft.cli.systems import explain, list_systems, show
 from graft.cli.train import train
 from graft.errors import GraftError
@@ -17,6 +18,8 @@ COMMANDS = MappingProxyType(
         "show": Command(show, "SYSTEM [path=FILE]", "formulas, shapes, plan and diagram of a system"),
         "explain": Command(explain, "SYSTEM", "the plan of a system alone"),
         "train": Command(train, "SYSTEM [key=value ...]", "run the recipe of a system"),
+        "evaluate": Command(evaluate, "RUN [folder=RECORDINGS]", "measure the saved arms of a run again"),
+        "sample": Command(sample, "RUN [folder=RECORDINGS] [count=5]", "draw label strings from a run's posterior"),
     }
 )
 
@@ -47,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         # the reader, such as `head`, has seen enough; what is still buffered has nowhere to go
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
 
 

@@ -11,7 +11,7 @@ from graft.graph.nodes import Node, Variable, element_of, index_of
 from graft.graph.terms import Axis, Element, Term
 from graft.inference.frame import Frame
 
-Windows = dict[str, tuple[int, int]]
+Windows = Mapping[str, tuple[int, int]]
 
 
 def window(node: Node, variables: Mapping[str, Variable], frame: Frame) -> Windows | None:
@@ -20,7 +20,7 @@ def window(node: Node, variables: Mapping[str, Variable], frame: Frame) -> Windo
     A general conditional or function begins after the first elements that have factors of their own and (where all
     rows are equally long) ends before the last ones; a potential needs all its left terms in range.
     """
-    found: Windows = {}
+    found: dict[str, tuple[int, int]] = {}
     for letter in node.letters:
         if letter not in frame.sizes:
             continue

@@ -10,6 +10,8 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from graft.ops.modes import plain
+
 
 class Partial:
     """A discrete variable is known to be in one of several states.
@@ -91,3 +93,14 @@ class Missing:
     def __getitem__(self, rows: Any) -> Missing:
         """The evidence of some rows of the batch."""
         return Missing(self.value[rows], self.where[rows])
+
+
+def kept(value: Any) -> Any:
+    """A value, evidence or a dict of them, as autograd may save it, also if it was made in inference mode."""
+    if isinstance(value, Tensor):
+        return plain(value)
+    if isinstance(value, dict):
+        return {name: kept(one) for name, one in value.items()}
+    if isinstance(value, Partial | Soft | Missing):
+        return type(value)(*(plain(part) for part in vars(value).values()))
+    return value

@@ -49,7 +49,8 @@ class Explanation:
         """The rows as a rich table."""
         table = Table("variable", "method", "kind", "operations", "bytes", "why")
         for row in self.rows:
-            table.add_row(escape(row.variable), escape(row.method), row.kind, _number(row.operations), _number(row.bytes), escape(row.why))
+            counts = _number(row.operations), _number(row.bytes)
+            table.add_row(escape(row.variable), escape(row.method), row.kind, *counts, escape(row.why))
         return table
 
     def __str__(self) -> str:

@@ -95,7 +95,9 @@ def _past(graph: FactorGraph, node: Node, index: Index, letter: str) -> bool:
     if not isinstance(index, Element) or letter not in head.axes or index.position < 0:
         return False
     own = element_of(node.head, head, letter)
-    return own is not None and own < 0 or index.position <= (head.firsts(letter, node.kind) if own is None else own)
+    latest = head.firsts(letter, node.kind) if own is None else own
+    # a last element comes after any of the first ones
+    return latest < 0 or index.position <= latest
 
 
 def _head(sketch: Sketch, letter: str, problem: Problem) -> int | None:

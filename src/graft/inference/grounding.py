@@ -75,7 +75,7 @@ def _choices(problem: Problem, slots: Sequence[_Slot]) -> list[dict[End, int]]:
 
 
 class _Slot:
-    """One slot of a table at one element of its axes: its place on each unrolled axis, or the end it is counted from."""
+    """One slot of a table at one element of its axes: its place on each unrolled axis, or the end it counts from."""
 
     def __init__(self, problem: Problem, slot: Term, place: Mapping[str, int], common: tuple[str, ...]) -> None:
         self.name, self.sizes = slot.name, problem.sizes

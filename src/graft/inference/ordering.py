@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from heapq import heapify, heappop, heappush
 from math import prod
 
 
@@ -17,59 +17,101 @@ class Order:
         cliques: per key, the keys of the table it is summed from (itself first).
         largest: entries of the largest such table.
         total: entries of all of them.
+        complete: whether it goes to the end; it stops where its tables grow beyond the limit.
     """
 
     keys: tuple[Hashable, ...]
     cliques: tuple[tuple[Hashable, ...], ...]
     largest: int
     total: int
+    complete: bool = True
 
 
-def best_order(scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, int]) -> Order:
+def best_order(
+    scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, int], limit: int | None = None
+) -> Order:
     """The better of two greedy orders, by fill-in and by table size (Koller & Friedman 2009, section 9.4.3).
 
     Args:
         scopes: the keys of every table.
         states: how many states each key has.
+        limit: entries of all tables at which an order is given up.
     """
-    found = [_greedy(scopes, states, rule) for rule in (_by_fill, _by_size)]
-    return min(found, key=lambda order: order.total)
+    tuples = [tuple(scope) for scope in scopes]
+    found = [_Greedy(tuples, states, limit, rule).order() for rule in (_Greedy.fill, _Greedy.size)]
+    return min(found, key=lambda order: (not order.complete, order.total))
 
 
-Rule = Callable[[Hashable, Mapping[Hashable, set[Hashable]], Mapping[Hashable, int]], int]
+class _Greedy:
+    """Neighbours are bits of one integer per key: a graph of thousands of keys is ordered in a second."""
+
+    def __init__(
+        self,
+        scopes: Iterable[tuple[Hashable, ...]],
+        states: Mapping[Hashable, int],
+        limit: int | None,
+        rule: Callable[[_Greedy, int], int],
+    ) -> None:
+        self.keys, self.states, self.limit, self.rule = list(states), list(states.values()), limit, rule
+        place = {key: i for i, key in enumerate(self.keys)}
+        self.near = [0] * len(self.keys)
+        for scope in scopes:
+            everything = sum({1 << place[key] for key in scope})
+            for key in scope:
+                self.near[place[key]] |= everything
+        self.near = [mask & ~(1 << i) for i, mask in enumerate(self.near)]
+        #: the keys with each number of states
+        self.sorts = {n: sum(1 << i for i, m in enumerate(self.states) if m == n) for n in set(self.states)}
+
+    def weight(self, mask: int) -> int:
+        """The states of some keys, added up."""
+        return sum(n * (mask & keys).bit_count() for n, keys in self.sorts.items())
+
+    def fill(self, key: int) -> int:
+        """What eliminating a key would join anew, pairs weighed by their joint states."""
+        near = self.near[key]
+        return sum(self.states[a] * self.weight(near & ~self.near[a] & ~(1 << a)) for a in _bits(near))
+
+    def size(self, key: int) -> int:
+        """The entries of the table that eliminating a key leaves."""
+        return prod(n ** (self.near[key] & keys).bit_count() for n, keys in self.sorts.items())
+
+    def order(self) -> Order:
+        cost = [self.rule(self, key) for key in range(len(self.keys))]
+        heap = [(c, key) for key, c in enumerate(cost)]
+        heapify(heap)
+        gone, keys, cliques, sizes = 0, list[int](), list[tuple[int, ...]](), [0]
+        while heap and (self.limit is None or sizes[-1] <= self.limit):
+            c, key = heappop(heap)
+            if gone >> key & 1 or c != cost[key]:
+                continue
+            gone |= 1 << key
+            keys.append(key)
+            cliques.append((key, *_bits(self.near[key])))
+            sizes.append(sizes[-1] + self.states[key] * _Greedy.size(self, key))
+            for other in _bits(self._eliminate(key)):
+                cost[other] = self.rule(self, other)
+                heappush(heap, (cost[other], other))
+        return self._found(keys, cliques, sizes)
+
+    def _eliminate(self, key: int) -> int:
+        """Join the neighbours of a key; the keys whose cost may change."""
+        friends = self.near[key]
+        changed = friends
+        for friend in _bits(friends):
+            self.near[friend] = (self.near[friend] | friends) & ~(1 << friend) & ~(1 << key)
+            changed |= self.near[friend]
+        return changed
+
+    def _found(self, keys: list[int], cliques: list[tuple[int, ...]], sizes: list[int]) -> Order:
+        largest = max((prod(self.states[i] for i in clique) for clique in cliques), default=1)
+        named = tuple(tuple(self.keys[i] for i in clique) for clique in cliques)
+        complete = len(keys) == len(self.keys) and (self.limit is None or sizes[-1] <= self.limit)
+        return Order(tuple(self.keys[i] for i in keys), named, largest, sizes[-1], complete)
 
 
-def _by_fill(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> int:
-    missing = sum(states[a] * states[b] for a, b in combinations(near[key], 2) if b not in near[a])
-    return missing
-
-
-def _by_size(key: Hashable, near: Mapping[Hashable, set[Hashable]], states: Mapping[Hashable, int]) -> int:
-    return prod(states[other] for other in near[key])
-
-
-def _greedy(scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, int], rule: Rule) -> Order:
-    near: dict[Hashable, set[Hashable]] = {key: set() for key in states}
-    for scope in scopes:
-        keys = list(scope)
-        for key in keys:
-            near[key].update(other for other in keys if other != key)
-    rank = {key: place for place, key in enumerate(near)}
-    cost = {key: rule(key, near, states) for key in near}
-    keys, cliques = [], []
-    while near:
-        key = min(near, key=lambda k: (cost[k], rank[k]))
-        friends = near.pop(key)
-        keys.append(key)
-        cliques.append((key, *sorted(friends, key=rank.__getitem__)))
-        for friend in friends:
-            near[friend].discard(key)
-            near[friend].update(other for other in friends if other != friend)
-        # fill changes for the neighbours of neighbours too
-        changed = set(friends)
-        for friend in friends:
-            changed |= near[friend]
-        for other in changed:
-            cost[other] = rule(other, near, states)
-    sizes = [prod(states[key] for key in clique) for clique in cliques]
-    return Order(tuple(keys), tuple(cliques), max(sizes, default=1), sum(sizes))
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

@@ -132,8 +132,9 @@ class _Planner:
         return self._states(slots) * self.batch * prod(self.problem.sizes[x] for x in letters)
 
     def _affordable(self, slots: Sequence[Term], entries: int, how: str) -> None:
-        if entries * self.itemsize > self.budget:
-            raise too_wide([str(slot) for slot in slots], self._states(slots), entries * self.itemsize, self.budget, how)
+        size = entries * self.itemsize
+        if size > self.budget:
+            raise too_wide([str(slot) for slot in slots], self._states(slots), size, self.budget, how)
 
     def _touching(self, name: str) -> dict[int, Sketch]:
         return {i: s for i, s in self.active.items() if any(slot.name == name for slot in s.slots)}
@@ -149,11 +150,11 @@ class _Planner:
             extra = set(sketch.letters) - set(unknown.axes)
             if any(Axis(x).letter in slot.letters for x in extra for slot in others):
                 return None
-        others = self._others(name, tables)
+        left = self._others(name, tables)
         before = max((self._states(sketch.slots) for sketch in tables.values()), default=unknown.states)
-        if self._states(others) > before:
+        if self._states(left) > before:
             return None
-        return self._volume([unknown.term, *others], unknown.axes)
+        return self._volume([unknown.term, *left], unknown.axes)
 
     def _others(self, name: str, tables: Mapping[int, Sketch]) -> tuple[Term, ...]:
         return tuple(dict.fromkeys(s for sketch in tables.values() for s in sketch.slots if s.name != name))
@@ -232,8 +233,9 @@ class _Planner:
     def _general(self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]) -> None:
         instances, keys = ground(self.problem, names, tables, common)
         states: dict[Hashable, int] = {key: self.problem.unknowns[key[0]].states for key in keys}
-        order = best_order([[k for k in i.keys if k is not None] for i in instances], states)
         rows = self.batch * prod(self.problem.sizes[x] for x in common)
+        limit = self.budget // max(1, rows * self.itemsize)
+        order = best_order([[k for k in i.keys if k is not None] for i in instances], states, limit)
         if order.total * rows * self.itemsize > self.budget:
             clique = max(order.cliques, key=lambda c: prod(states[k] for k in c))
             size = order.total * rows * self.itemsize
@@ -253,6 +255,6 @@ def too_wide(clique: Sequence[str], states: int, size: int, budget: int, how: st
     shown = ", ".join(clique[:12]) + (f", ... ({len(clique)} in all)" if len(clique) > 12 else "")
     return IntractableError(
         f"too wide for exact inference: the clique {{{shown}}} has {states:.3g} joint states; {how} with its batch it "
-        f"takes {size:.3g} bytes, the budget is {budget:.3g}. What would serve: giving some of these variables as "
-        f"evidence, a smaller batch, or budget={size:.2g} if the machine has it"
+        f"takes at least {size:.3g} bytes, the budget is {budget:.3g}. What would serve: giving some of these "
+        f"variables as evidence, a smaller batch, or budget={size:.2g} if the machine has it"
     )

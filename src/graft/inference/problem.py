@@ -184,7 +184,8 @@ def _flows(problem: Problem) -> dict[str, tuple[Term, ...]]:
     Raises:
         IntractableError: where one does through an offset, a whole axis or a recurrence.
     """
-    graph, found = problem.situation.graph, {}
+    graph = problem.situation.graph
+    found: dict[str, tuple[Term, ...]] = {}
     functions = [n for name in problem.relevant.functions for n in graph.variables[name].functions]
     for _ in range(len(functions) + 1):
         for node in functions:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +17,7 @@ from graft.inference.settle import Situation
 from graft.inference.sweep import Swept, sweep
 from graft.inference.tables import LogTable
 from graft.ops.dense import sum_from
+from graft.ops.modes import differentiable, ordinary, plain
 
 
 @dataclass(eq=False)
@@ -41,7 +41,8 @@ class Query:
     @cached_property
     def tables(self) -> list[LogTable]:
         _ = self.plan  # refuse before anything is allocated
-        return self.problem.tables()
+        with ordinary():
+            return self.problem.tables()
 
     @cached_property
     def swept(self) -> Swept:
@@ -133,19 +134,6 @@ def impossible(log_partition: Tensor, what: str) -> None:
     shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
     where = f" in rows {shown}" if bad.dim() else ""
     raise ImpossibleEvidence(f"the evidence has probability zero{where}: no {what} exists there", rows)
-
-
-@contextmanager
-def differentiable() -> Iterator[bool]:
-    """Gradients on, whatever the caller's mode; tells whether the caller wants to differentiate further."""
-    again = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-    with torch.inference_mode(False), torch.enable_grad():
-        yield again
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """A tensor that autograd may save, also if it was made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _zeros(problem: Problem, probe: Sketch, tables: Sequence[LogTable]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -81,11 +81,13 @@ class _Sweep:
 
     def _local(self, step: Local) -> Dense:
         unknown = self.problem.unknowns[step.name]
-        parts = [Dense(t.slots, arranged(self.problem, t, unknown.axes)) for t in map(self.tables.__getitem__, step.tables)]
+        tables = [self.tables[number] for number in step.tables]
+        parts = [Dense(t.slots, arranged(self.problem, t, unknown.axes)) for t in tables]
         zero = torch.zeros((unknown.states,) + (1,) * (self.frame.rank + len(unknown.axes)), dtype=self.frame.dtype)
         joint = multiply([*parts, Dense((unknown.term,), zero.to(self.frame.device))], unknown.term)
         ordered = joint.aligned((unknown.term, *step.others))
-        whole = ordered.expand(*ordered.shape[: 1 + len(step.others)], *self.frame.shape(()), *self._sizes(unknown.axes))
+        shape = (*self.frame.batch, *self._sizes(unknown.axes))
+        whole = ordered.expand(*ordered.shape[: 1 + len(step.others)], *shape)
         message = self._reduce(whole, 0)
         left = LogTable(step.others, unknown.axes, message, {})
         self.tables[step.result] = LogTable(step.others, step.letters, arranged(self.problem, left, step.letters), {})
@@ -102,12 +104,11 @@ class _Sweep:
         return tables.constant + chain.log_partition, chain
 
     def _general(self, step: General) -> tuple[Tensor, tuple[Dense, ...]]:
-        buckets = Grounded(self.problem, step.common).tables(step, self.tables)
+        buckets = Buckets(Grounded(self.problem, step.common).tables(step, self.tables))
         records, rest = [], (*self.frame.batch, *self._sizes(step.common))
         total = torch.zeros(rest, dtype=self.frame.dtype, device=self.frame.device)
         for key in step.order.keys:
-            mine = [table for table in buckets if key in table.keys]
-            buckets = [table for table in buckets if key not in table.keys]
+            mine = buckets.take(key)
             states = self.problem.unknowns[key[0]].states  # type: ignore[index]
             one = torch.zeros((states,) + (1,) * len(rest), dtype=self.frame.dtype, device=self.frame.device)
             joint = multiply([*mine, Dense((key,), one)], key)
@@ -116,10 +117,34 @@ class _Sweep:
             if len(joint.keys) == 1:
                 total = total + message
             else:
-                buckets.append(Dense(joint.keys[1:], message))
-        for table in buckets:
+                buckets.put(Dense(joint.keys[1:], message))
+        for table in buckets.left():
             total = total + table.tensor
         return total, tuple(records)
+
+
+class Buckets:
+    """Tables found by any of their keys."""
+
+    def __init__(self, tables: Sequence[Dense]) -> None:
+        self.tables: dict[int, Dense] = {}
+        self.by_key: dict[Hashable, list[int]] = {}
+        self.count = 0
+        for table in tables:
+            self.put(table)
+
+    def put(self, table: Dense) -> None:
+        self.tables[self.count] = table
+        for key in table.keys:
+            self.by_key.setdefault(key, []).append(self.count)
+        self.count += 1
+
+    def take(self, key: Hashable) -> list[Dense]:
+        """Remove all tables that have a key."""
+        return [self.tables.pop(i) for i in self.by_key.pop(key, ()) if i in self.tables]
+
+    def left(self) -> list[Dense]:
+        return list(self.tables.values())
 
 
 class Grounded:

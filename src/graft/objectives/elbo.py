@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from graft.errors import GraftError
+from graft.inference.plan import make
 from graft.inference.problem import pose
 from graft.inference.program import join, propose
-from graft.inference.plan import make
 from graft.inference.settle import settle
 from graft.inference.sweep import sweep
 from graft.model import Model

@@ -1,7 +1,7 @@
 r"""The log-partition of chains with its gradient written by hand: marginals, by a second sweep.
 
-Autograd through the forward algorithm keeps several (batch, S, S) tensors per step; this keeps the potentials alone. The
-backward pass is itself made of differentiable sweeps, so that derivatives of any order exist.
+Autograd through the forward algorithm keeps several (batch, S, S) tensors per step; this keeps the potentials alone.
+The backward pass is itself made of differentiable sweeps, so that derivatives of any order exist.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _LogZ(Function):
         return log_partition(forward(unary, pairwise, lengths), lengths)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         unary, pairwise, lengths = ctx.saved_tensors
         single, pairs = probabilities(unary, pairwise, lengths)
         by_pair = None

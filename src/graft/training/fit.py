@@ -16,6 +16,7 @@ from torch.optim import Adam, Optimizer
 from graft.errors import GraftError
 from graft.training.batches import batches
 
+
 @runtime_checkable
 class Movable(Protocol):
     """What can go to a device: tensors, and evidence made of them."""
@@ -99,7 +100,11 @@ def fit(
     with _bar(progress, epochs) as advance:
         for epoch in range(epochs):
             loss = _epoch(fabric, module, stepper, loader)
-            figures: dict[str, float | int] = {"epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started}
+            figures: dict[str, float | int] = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "seconds": time.perf_counter() - started,
+            }
             history.append({**figures, **(watch(epoch + 1) if watch is not None else {})})
             advance(history[-1])
     return Run(tuple(history), time.perf_counter() - started)

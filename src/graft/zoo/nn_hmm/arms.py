@@ -30,7 +30,7 @@ from graft.training.fit import fit
 from graft.zoo.nn_hmm.best import Best
 from graft.zoo.nn_hmm.config import Config
 from graft.zoo.nn_hmm.emission import started
-from graft.zoo.nn_hmm.measure import Recognised, Recogniser, best_width, by_model, by_network, figures
+from graft.zoo.nn_hmm.measure import ByModel, ByNetwork, Recogniser, string_figures
 from graft.zoo.nn_hmm.model import hybrid
 from graft.zoo.nn_hmm.network import Classifier, CrossEntropy, network
 from graft.zoo.nn_hmm.rows import Batch, loader
@@ -155,15 +155,12 @@ class Bench:
         rates = ((self.config.late_rate, net), (self.config.chain_rate, chain))
         objective = Likelihood(model, given=("frames",))
         convert = self._evidence("frames")
-        stage = Stage("joint", objective, model, self._decoder(model), self.splits.train, convert, rates)
+        stage = Stage("joint", objective, model, ByModel(model, self.states), self.splits.train, convert, rates)
         return self._trained(stage)
 
     def _classify(self, name: str, classifier: Classifier, rate: float) -> Stage:
-        def recognise(data: SequenceData) -> Recognised:
-            return by_network(classifier, data, best_width(classifier, self.splits.valid))
-
         rates = ((rate, classifier.parameters()),)
-        objective = CrossEntropy(classifier)
+        objective, recognise = CrossEntropy(classifier), ByNetwork(classifier, self.splits.valid)
         return Stage(name, objective, classifier, recognise, self.splits.train, SequenceData.tensors, rates)
 
     def _frozen(self, name: str, model: Model, objective: Likelihood) -> Stage:
@@ -172,10 +169,7 @@ class Bench:
         with torch.no_grad():
             outputs = replace(self.splits.train, frames=net(self.splits.train.frames))
         rates = ((self.config.chain_rate, _parts(model)[1]),)
-        return Stage(name, objective, model, self._decoder(model), outputs, self._evidence("y"), rates)
-
-    def _decoder(self, model: Model) -> Recogniser:
-        return lambda data: by_model(model, self.states, data)
+        return Stage(name, objective, model, ByModel(model, self.states), outputs, self._evidence("y"), rates)
 
     def _evidence(self, name: str) -> Callable[[SequenceData], Batch]:
         return lambda part: {"s": self.states.evidence(part), name: part.frames, "lengths": part.lengths}
@@ -188,7 +182,7 @@ class Bench:
         valid = self.splits.valid
         best = Best(
             stage.module,
-            measure=lambda: figures(stage.recognise(valid), valid),
+            measure=lambda: string_figures(stage.recognise.strings(valid), valid),
             watch=lambda epoch, found: self.watch(stage.name, epoch, found),
         )
 

@@ -12,7 +12,7 @@ passes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from graft.data.batches import SequenceData
 from graft.evaluation.edit_distance import score
 from graft.model import Model
+from graft.posterior import Posterior
 from graft.zoo.nn_hmm.network import Classifier
 from graft.zoo.nn_hmm.states import States
 
@@ -44,57 +45,117 @@ class Recognised:
     log_prob: Float[Tensor, " N"]
 
 
-Recogniser = Callable[[SequenceData], Recognised]
+class Recogniser(ABC):
+    """Makes something of data."""
+
+    @abstractmethod
+    def strings(self, data: SequenceData) -> Strings:
+        """The label strings alone, which take less work than all."""
+
+    @abstractmethod
+    def __call__(self, data: SequenceData) -> Recognised:
+        """Labels of frames, strings and log-probabilities."""
 
 
-def figures(found: Recognised, data: SequenceData) -> dict[str, float]:
-    """The columns of the table: rates in percent of frames, of labels or of strings, and nats a frame."""
-    counts = score(data.strings, found.strings)
+@dataclass(frozen=True)
+class ByNetwork(Recogniser):
+    """What the network alone says.
+
+    Args:
+        classifier: the network with its softmax.
+        valid: data on which the width of the vote is chosen, the least of the best.
+    """
+
+    classifier: Classifier
+    valid: SequenceData
+
+    def strings(self, data: SequenceData) -> Strings:
+        """The best label of each frame, smoothed and collapsed."""
+        width = self.width()
+        return [collapsed(voted(row, width)) for row in self._rows(data)]
+
+    @torch.no_grad()
+    def __call__(self, data: SequenceData) -> Recognised:
+        log_probs = self.classifier(data.frames)
+        of_truth = log_probs.gather(-1, data.labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+        return Recognised(log_probs.argmax(-1), self.strings(data), (of_truth * data.mask).sum(-1))
+
+    def width(self) -> int:
+        """Of the vote."""
+        rows = self._rows(self.valid)
+
+        def accuracy(width: int) -> float:
+            return score(self.valid.strings, [collapsed(voted(row, width)) for row in rows]).accuracy
+
+        return max(WIDTHS, key=accuracy)
+
+    @torch.no_grad()
+    def _rows(self, data: SequenceData) -> Strings:
+        best = self.classifier(data.frames).argmax(-1).tolist()
+        return [row[:length] for row, length in zip(best, data.lengths.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class ByModel(Recogniser):
+    """What the hybrid says.
+
+    Args:
+        model: the hybrid.
+        states: how labels are made of states.
+    """
+
+    model: Model
+    states: States
+
+    def strings(self, data: SequenceData) -> Strings:
+        """Those of the most probable path."""
+        return self._strings(self._posterior(data), data)
+
+    @torch.no_grad()
+    def __call__(self, data: SequenceData) -> Recognised:
+        posterior = self._posterior(data)
+        frames = self.states.pooled(posterior.marginals["s"].probs).argmax(-1)
+        log_prob = posterior.log_prob(s=self.states.frame_evidence(data))
+        return Recognised(frames, self._strings(posterior, data), log_prob)
+
+    def _posterior(self, data: SequenceData) -> Posterior:
+        return self.model.given(frames=data.frames, lengths=data.lengths)
+
+    @torch.no_grad()
+    def _strings(self, posterior: Posterior, data: SequenceData) -> Strings:
+        return self.states.strings(posterior.mode()["s"], data.lengths)
+
+
+def string_figures(strings: Strings, data: SequenceData) -> dict[str, float]:
+    """Rates in percent of the labels of the data, or of its strings."""
+    counts = score(data.strings, strings)
     errors = {"sub": counts.substitutions, "del": counts.deletions, "ins": counts.insertions}
-    right = (found.frames == data.labels)[data.mask]
     return {
-        "frames %": 100 * right.double().mean().item(),
         "recognised %": counts.recognised,
         "accuracy %": counts.accuracy,
         **{f"{kind} %": 100 * count / counts.labels for kind, count in errors.items()},
         "exact %": counts.exact_rate,
+    }
+
+
+def figures(found: Recognised, data: SequenceData) -> dict[str, float]:
+    """The columns of the table: rates in percent of frames, labels or strings, and nats a frame."""
+    right = (found.frames == data.labels)[data.mask]
+    return {
+        "frames %": 100 * right.double().mean().item(),
+        **string_figures(found.strings, data),
         "log p per frame": found.log_prob.double().sum().item() / int(data.lengths.sum()),
     }
 
 
-@torch.no_grad()
-def by_network(classifier: Classifier, data: SequenceData, width: int) -> Recognised:
-    """What the network alone says: the best label of each frame, smoothed and collapsed for the strings."""
-    log_probs = classifier(data.frames)
-    frames = log_probs.argmax(-1)
-    of_truth = log_probs.gather(-1, data.labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
-    rows = [row[:length] for row, length in zip(frames, data.lengths.tolist(), strict=True)]
-    strings = [collapsed(voted(row, width)) for row in rows]
-    return Recognised(frames, strings, (of_truth * data.mask).sum(-1))
-
-
-@torch.no_grad()
-def by_model(model: Model, states: States, data: SequenceData) -> Recognised:
-    """What the hybrid says: by marginals for frames, by the most probable path for strings."""
-    posterior = model.given(frames=data.frames, lengths=data.lengths)
-    frames = states.pooled(posterior.marginals["s"].probs).argmax(-1)
-    log_prob = posterior.log_prob(s=states.frame_evidence(data))
-    return Recognised(frames, states.strings(posterior.mode()["s"], data.lengths), log_prob)
-
-
-def best_width(classifier: Classifier, data: SequenceData) -> int:
-    """The width of the vote that makes the strings of the network alone most accurate; the least such."""
-    return max(WIDTHS, key=lambda width: score(data.strings, by_network(classifier, data, width).strings).accuracy)
-
-
-def voted(labels: Int[Tensor, " T"], width: int) -> list[int]:
+def voted(row: list[int], width: int) -> list[int]:
     """Each label replaced by the most frequent in a window around it; on a tie it stays if it is among them.
 
     Example:
-        >>> voted(torch.tensor([1, 1, 2, 1, 3, 3]), 3)
+        >>> voted([1, 1, 2, 1, 3, 3], 3)
         [1, 1, 1, 1, 3, 3]
     """
-    row, half = labels.tolist(), width // 2
+    half = width // 2
     windows = [row[max(0, t - half) : t + half + 1] for t in range(len(row))]
     return [max(window, key=lambda v: (window.count(v), v == own)) for own, window in zip(row, windows, strict=True)]
 
