@@ -27,7 +27,7 @@ def draw(
     title: str = "",
     path: str | Path | None = None,
 ) -> Any:
-    """Draw one sequence of T frames; what was decoded is red where label or boundaries are wrong.
+    """Draw one sequence of T frames; a decoded segment is red if no true one of its label overlaps it.
 
     Args:
         image: frames side by side (height, width), stretched over the T frames.
@@ -96,14 +96,22 @@ def _marginals(axes: Any, marginals: np.ndarray, truth: Sequence[Segment], names
 
 def _bars(axes: Any, decoded: Sequence[Segment], truth: Sequence[Segment], names: Sequence[str]) -> None:
     """Decoded above true: a bar for each segment."""
-    known = set(truth)
+    open_ = list(truth)
     for segment in decoded:
-        _bar(axes, segment, 1, RIGHT if segment in known else WRONG, names)
+        match = next((other for other in open_ if _same(segment, other)), None)
+        if match is not None:
+            open_.remove(match)  # one true segment answers for one decoded one
+        _bar(axes, segment, 1, WRONG if match is None else RIGHT, names)
     for segment in truth:
         _bar(axes, segment, 0, TRUE, names)
     axes.set(ylim=(-0.5, 1.5), yticks=[0, 1], yticklabels=["truth", "decoded"])
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _same(one: Segment, other: Segment) -> bool:
+    """Whether two segments have the same label and share a frame."""
+    return one[2] == other[2] and max(one[0], other[0]) < min(one[1], other[1])
 
 
 def _bar(axes: Any, segment: Segment, height: int, colour: str, names: Sequence[str]) -> None:

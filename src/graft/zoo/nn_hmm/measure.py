@@ -26,7 +26,7 @@ from graft.posterior import Posterior
 from graft.zoo.nn_hmm.network import Classifier
 from graft.zoo.nn_hmm.states import States
 
-WIDTHS = (1, 3, 5, 7)
+WIDTHS = (1, 3, 5, 9, 13)
 Strings = list[list[int]]
 
 
