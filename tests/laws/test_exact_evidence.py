@@ -21,7 +21,6 @@ def test_chains_equal_general_elimination(family):
         chain = posterior(one)
         general = Posterior(chain._situation, chain._again, chains=False)
         close(chain.log_partition, general.log_partition, one)
-        close(chain.entropy(), general.entropy(), one)
         for name in one.unknown:
             found = (probabilities(one, name, p.marginals[name]) for p in (chain, general))
             close(*found, (one, name))
@@ -72,11 +71,11 @@ def cut(one: Case, name: str, value: object, row: tuple[int, ...], kept: dict[st
 FORWARD = ("hmm", "local_latent", "chain_in_plate", "coupled", "second_order", "no_state", "global_in_chain", "scored")
 
 
-@pytest.mark.parametrize("present", [True, False], ids=["filtered", "predicted"])
 @pytest.mark.parametrize("name", FORWARD)
-def test_filtering_leaves_later_evidence_out(name, present):
-    """8 families of 63 are 504 models."""
-    for one in possible(name, 63):
+def test_filtering_and_predicting_leave_later_evidence_out(name):
+    """8 families of 63 are 504 models, each asked for one of the two."""
+    for number, one in enumerate(possible(name, 63)):
+        present = number % 2 == 0
         found = posterior(one).filtered if present else posterior(one).predicted
         for variable in one.unknown:
             if "t" not in one.space.axes[variable]:
@@ -119,7 +118,7 @@ def test_impossible_rows_are_named(family):
 
 
 def test_single_precision_is_accurate_to_single_precision(family):
-    for one in possible(family):
+    for one in possible(family, 5):
         model = copy_of(one).float()
         found = model.given({n: single(v) for n, v in one.values.items()}, **one.options)
         assert found.log_partition.dtype == torch.float32, one

@@ -26,7 +26,7 @@ def table(rows: list) -> torch.Tensor:
 
 class Look(nn.Module):
     def forward(self, words):
-        return table(SUITS).log().T[words.argmax(-1)]
+        return table(SUITS).log().T[words]
 
 
 FIELD = Model({"y[t-1], y[t]": Table(values=table(FOLLOWS).log()), "y[t], w[t]": Table(values=table(SUITS).log())})
@@ -38,7 +38,7 @@ HMM = Model(
     }
 )
 CRF = Model(
-    {"y[t-1], y[t]": Table(values=table(FOLLOWS).log()), "y[t] | w[t]": Scores(Look(), states=4)},
+    {"y[t-1], y[t]": Table(values=table(FOLLOWS).log()), "y[t] | w[t]": Scores(Look(), states=4, onehot=False)},
     support={"w": Finite(5)},
 )
 MODELS = {"field": FIELD, "hmm": HMM, "crf": CRF}

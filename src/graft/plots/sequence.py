@@ -54,7 +54,7 @@ def draw(
     if marginals.ndim != 2 or marginals.shape[1] != len(names):
         raise ShapeError(f"marginals must be (T, {len(names)}), but have shape {marginals.shape}")
     length = len(marginals)
-    figure = Figure(figsize=(max(6.0, 0.36 * length + 1.4), 5.2), layout="constrained")
+    figure = Figure(figsize=(min(16.0, max(6.0, 0.36 * length + 1.4)), 5.2), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.0, 2.6, 0.9))
     _frames(top, image, length)
     shades = _marginals(middle, marginals, truth, names)

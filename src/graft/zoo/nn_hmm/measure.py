@@ -26,7 +26,7 @@ from graft.posterior import Posterior
 from graft.zoo.nn_hmm.network import Classifier
 from graft.zoo.nn_hmm.states import States
 
-WIDTHS = (1, 3, 5, 9, 13)
+WIDTHS = (1, 3, 5, 7, 9, 13, 17, 21, 25, 31)  # up to longer than a spoken digit
 Strings = list[list[int]]
 
 
@@ -157,7 +157,10 @@ def voted(row: list[int], width: int) -> list[int]:
     """
     half = width // 2
     windows = [row[max(0, t - half) : t + half + 1] for t in range(len(row))]
-    return [max(window, key=lambda v: (window.count(v), v == own)) for own, window in zip(row, windows, strict=True)]
+    return [
+        max(dict.fromkeys(window), key=lambda v: (window.count(v), v == own))
+        for own, window in zip(row, windows, strict=True)
+    ]
 
 
 def collapsed(labels: list[int]) -> list[int]:
