@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graft.distributions.supports import Support
-from graft.errors import GraftError
+from graft.errors import FormulaError, GraftError
+from graft.graph.checks import no_breach_by_name
 from graft.graph.factor_graph import FactorGraph, build
 from graft.graph.latex import latex
-from graft.inference.clean import narrow
+from graft.inference.arguments import BUDGET, limit, together
 from graft.inference.evidence import kept
 from graft.inference.query import ask
+from graft.inference.ratio import log_probability
 from graft.inference.settle import Situation, settle
 from graft.inference.shapes import ShapeReport, report
 from graft.ops.modes import ordinary
 from graft.plots import diagram
-from graft.posterior import BUDGET, Posterior, Values
+from graft.posterior import Posterior, Values
 
 
 class Model(nn.Module):
@@ -58,9 +59,10 @@ class Model(nn.Module):
         labels: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         super().__init__()
-        pairs = list(factors.items()) if isinstance(factors, Mapping) else list(factors)
+        pairs = _pairs(factors)
         self.graph: FactorGraph = build(pairs, support or {}, labels or {})
         self.sizes = dict(sizes or {})
+        no_breach_by_name(self.sizes, self.graph.letters, "sizes")
         # modules by place: formulas hold characters that parameter names may not
         self.factors = nn.ModuleList(n.module for n in self.graph.nodes if isinstance(n.module, nn.Module))
 
@@ -94,16 +96,8 @@ class Model(nn.Module):
             GraftError: wrong names, shapes or values.
             IntractableError: if no exact engine can answer within the budget.
         """
-        situation = self._settle({**(values or {}), **named}, lengths, mask, sizes)
-        limit = BUDGET if budget is None else int(budget)
-        evidence = ask(situation, limit, True).log_partition
-        if self.graph.directed:
-            return evidence
-        inputs = {n: v for n, v in {**(values or {}), **named}.items() if not self.graph.variables[n].is_random}
-        whole = self._settle(inputs, lengths, mask, dict(situation.frame.sizes), situation.frame.batch)
-        normaliser = ask(whole, limit, True, scored=False).log_partition
-        dead = evidence == -torch.inf
-        return torch.where(dead, evidence, evidence - torch.where(dead, 0.0, normaliser))
+        situation = self.settled(together(values, named), lengths=lengths, mask=mask, sizes=sizes)
+        return log_probability(situation, limit(budget))
 
     def score(
         self,
@@ -120,7 +114,7 @@ class Model(nn.Module):
         Raises:
             GraftError: if a random variable is not given in full.
         """
-        situation = self._settle({**(values or {}), **named}, lengths, mask, sizes)
+        situation = self.settled(together(values, named), lengths=lengths, mask=mask, sizes=sizes)
         for name in self.graph.random:
             found = situation.given.get(name)
             if found is None or found.value is None or found.cells is not None:
@@ -151,14 +145,13 @@ class Model(nn.Module):
             GraftError: wrong names, shapes or values.
             IntractableError: naming the variables or the clique, its size and what would serve.
         """
-        evidence = {**(values or {}), **named}
+        evidence = together(values, named)
+        situation = self.settled(evidence, lengths=lengths, mask=mask, sizes=sizes)
 
-        def again(more: Mapping[str, Any]) -> Posterior:
-            merged = self._settle({**evidence, **more}, lengths, mask, sizes)
-            return Posterior(_weighed(merged, situation, more), again, budget)
+        def anew(more: Mapping[str, Any]) -> Situation:
+            return self.settled({**evidence, **more}, lengths=lengths, mask=mask, sizes=sizes)
 
-        situation = self._settle(evidence, lengths, mask, sizes)
-        return Posterior(situation, again, budget)
+        return Posterior(situation, anew, budget)
 
     def sample(
         self,
@@ -185,7 +178,7 @@ class Model(nn.Module):
         Returns:
             Values by name, (shape, batch, axes, event).
         """
-        posterior = self.given(values or {}, lengths=lengths, mask=mask, sizes=sizes, **named)
+        posterior = self.given(together(values, named), lengths=lengths, mask=mask, sizes=sizes)
         return posterior.sample(shape, seed=seed)
 
     def shapes(
@@ -199,7 +192,7 @@ class Model(nn.Module):
         **named: Any,
     ) -> ShapeReport:
         """What every factor receives and returns, as batch | axes | event; prints as a table."""
-        return report(self._settle({**(values or {}), **named}, lengths, mask, sizes))
+        return report(self.settled(together(values, named), lengths=lengths, mask=mask, sizes=sizes))
 
     def latex(self) -> str:
         """The factorisation as LaTeX."""
@@ -224,30 +217,38 @@ class Model(nn.Module):
         told = {n: v.support for n, v in self.graph.variables.items() if v.support is not None}
         return build(pairs, told, {}, around=model.graph)
 
-    def _settle(
+    def settled(
         self,
         values: Mapping[str, Any],
-        lengths: Any,
-        mask: Any,
-        sizes: Mapping[str, int] | None,
-        batch: tuple[int, ...] | None = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> Situation:
+        """The arguments of a call, checked: what objectives that take several sums of one batch start from.
+
+        Raises:
+            GraftError: wrong names, shapes or values.
+        """
+        if not isinstance(sizes, Mapping | None):
+            raise GraftError(f"sizes must be a dict of whole numbers by axis, not {type(sizes).__name__}")
         told = {**self.sizes, **(sizes or {})}
         one = next((p for p in self.parameters() if p.is_floating_point()), torch.empty(0))
         with ordinary():
             values, lengths, mask = kept(dict(values)), kept(lengths), kept(mask)
-            return settle(self.graph, values, lengths, mask, told, like=one, batch=batch)
+            return settle(self.graph, values, lengths, mask, told, like=one)
 
     def __repr__(self) -> str:
         lines = [f"    {node.formula.text!r}: {type(node.module).__name__}" for node in self.graph.nodes]
         return "Model({\n" + ",\n".join(lines) + "\n})"
 
 
-def _weighed(merged: Situation, before: Situation, more: Mapping[str, Any]) -> Situation:
-    """Values that narrow earlier evidence on states keep its weights."""
-    given = dict(merged.given)
-    for name in more:
-        old = before.given.get(name)
-        if old is not None and old.log_mask is not None:
-            given[name] = narrow(given[name], old, merged.graph.variables[name])
-    return replace(merged, given=given)
+def _pairs(factors: Any) -> list[tuple[str, Any]]:
+    """Formulas with their modules, from a dict or a list of pairs."""
+    pairs = list(factors.items()) if isinstance(factors, Mapping) else factors
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        raise FormulaError(f"a model is a dict of modules by formula, or a list of pairs, not {type(factors).__name__}")
+    pairs = list(pairs)
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise FormulaError("a list of factors holds pairs of a formula and a module")
+    return [(text, module) for text, module in pairs]

@@ -13,16 +13,15 @@ from torch.distributions import Distribution
 
 from graft.errors import GraftError
 from graft.inference.answers import Filtered, Marginals, expectation
+from graft.inference.arguments import limit, together
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
 from graft.inference.kbest import k_best
 from graft.inference.plan import make
 from graft.inference.query import Query, ask
+from graft.inference.ratio import difference
 from graft.inference.settle import Situation
 from graft.inference.sweep import argmax, assign, draw
-
-#: Bytes that the tables of one query may take unless `budget=` says otherwise.
-BUDGET = 2**31
 
 Values = dict[str, Tensor]
 
@@ -41,12 +40,12 @@ class Posterior:
     def __init__(
         self,
         situation: Situation,
-        again: Callable[[Mapping[str, Any]], Posterior],
+        anew: Callable[[Mapping[str, Any]], Situation],
         budget: int | None = None,
         chains: bool = True,
     ) -> None:
-        self._situation, self._again, self._chains = situation, again, chains
-        self._budget = BUDGET if budget is None else int(budget)
+        self._situation, self._anew, self._chains = situation, anew, chains
+        self._budget = limit(budget)
         _ = self._query.plan  # refuse what is too wide before anything is allocated
 
     @cached_property
@@ -58,6 +57,13 @@ class Posterior:
     def _joint(self) -> Query:
         """The sum over all unknowns."""
         return ask(self._situation, self._budget, self._chains, everything=True)
+
+    @cached_property
+    def _drawn(self) -> Query:
+        """The sum that samples come from: missing units of a vector are drawn even if nothing depends on them."""
+        graph, given = self._situation.graph, self._situation.given
+        units = [n for n, g in given.items() if g.cells is not None and graph.variables[n].is_discrete]
+        return ask(self._situation, self._budget, self._chains, units) if units else self._query
 
     @property
     def log_partition(self) -> Tensor:
@@ -107,14 +113,17 @@ class Posterior:
         Raises:
             GraftError: a name is given already, or the values cannot be.
         """
-        asked = {**(values or {}), **named}
+        asked = together(values, named)
         for name in asked:
             found = self._situation.given.get(name)
             if found is not None and found.log_mask is None and found.cells is None:
                 raise GraftError(f"{name} is evidence already")
-        both = self._again(asked).log_partition
-        one = self.log_partition
-        return torch.where(one == -torch.inf, one, both - torch.where(one == -torch.inf, 0.0, one))
+        if self._situation.frame.batch or any(n in self._situation.graph.inputs for n in self._situation.given):
+            merged = self._situation.extended(asked)
+        else:  # nothing tells a batch shape yet, the values may
+            merged = self._anew(asked)
+        joint, evidence = ask(merged, self._budget, self._chains).log_partition, self.log_partition
+        return torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
 
     def sample(self, shape: tuple[int, ...] | int = (), *, seed: int | None = None) -> Values:
         """Draw everything not given, jointly.
@@ -129,12 +138,12 @@ class Posterior:
         Raises:
             ImpossibleEvidence: naming the rows of probability zero.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = _counts(shape)
         with seeded(seed), torch.no_grad():
             return self._sample(shape, lambda dist: dist.sample())
 
     def _sample(self, shape: tuple[int, ...], how: Callable[[Distribution], Tensor]) -> Values:
-        query, frame = self._query, self._situation.frame
+        query, frame = self._drawn, self._situation.frame
         query.possible("sample")
         count = int(torch.Size(shape).numel())
         states = assign(query.problem, query.plan, query.swept, lambda w: draw(w, None), draws=count, mode=False)
@@ -166,8 +175,8 @@ class Posterior:
             Values by name, (k, batch, axes, event), and their scores (k, batch): the sum of all log-factors, so that
             `scores - log_partition` are log-probabilities. Where there are fewer than k, scores are `-inf`.
         """
-        if k < 1:
-            raise GraftError(f"k must be at least 1, not {k}")
+        if not isinstance(k, int) or k < 1:
+            raise GraftError(f"k must be a positive whole number, not {k!r}")
         problem = self._joint.problem
         with torch.no_grad():
             plan = make(problem, self._budget // k, unroll=True)
@@ -199,6 +208,8 @@ class Posterior:
         Raises:
             ImpossibleEvidence: naming the rows of probability zero.
         """
+        if not callable(f):
+            raise GraftError(f"expectation takes a function of states, not {type(f).__name__}")
         if terms is None:
             terms = ", ".join(inspect.signature(f).parameters)
         return expectation(self.marginals, f, terms)
@@ -209,3 +220,11 @@ class Posterior:
 
     def __repr__(self) -> str:
         return f"Posterior over {', '.join(self._query.problem.unknowns) or 'nothing discrete'} (exact)"
+
+
+def _counts(shape: Any) -> tuple[int, ...]:
+    """The shape of draws."""
+    found = (shape,) if isinstance(shape, int) else shape
+    if not isinstance(found, tuple | list) or not all(isinstance(n, int) and n >= 0 for n in found):
+        raise GraftError(f"the shape of draws is a whole number or a tuple of them, not {shape!r}")
+    return tuple(found)

@@ -69,9 +69,7 @@ def digits():
 MAKERS = {
     "digits": lambda folder, **options: digit_strings.load((12, 6, 6), **options),
     "official": lambda folder, **options: spoken_digits.load(folder, sequences=(12, 6, 6), **options),
-    "speakers": lambda folder, **options: spoken_digits.load(
-        folder, split="speakers", sequences=(12, 6, 6), **options
-    ),
+    "speakers": lambda folder, **options: spoken_digits.load(folder, split="speakers", sequences=(12, 6, 6), **options),
 }
 maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
@@ -157,9 +155,7 @@ def test_splits_cover_the_images_and_share_none():
 def test_frames_without_noise_add_up_to_images_of_their_own_split():
     clear = digit_strings.Difficulty(blur=0.0, noise=0.0, window=1e6)  # a window this wide lets all through
     images, labels = digit_strings._images(0.0)
-    for part, split in zip(
-        digit_strings.load((5, 5, 5), difficulty=clear), digit_strings.SPLITS, strict=True
-    ):
+    for part, split in zip(digit_strings.load((5, 5, 5), difficulty=clear), digit_strings.SPLITS, strict=True):
         own = torch.from_numpy(images[split].reshape(-1, 64)).float()
         distance = torch.cdist(part.frames[part.mask], own)
         assert distance.min(-1).values.max() < 1e-3
@@ -174,9 +170,7 @@ def test_noise_has_the_stated_strength():
 
 
 def test_durations_stay_in_their_range(digits):
-    for row, start, length in zip(
-        digits.train.labels, digits.train.starts, digits.train.lengths, strict=True
-    ):
+    for row, start, length in zip(digits.train.labels, digits.train.starts, digits.train.lengths, strict=True):
         at = [*start.nonzero().flatten().tolist(), int(length)]
         assert all(2 <= b - a <= 6 for a, b in pairwise(at))
         assert row[0] >= 0
@@ -186,9 +180,7 @@ def test_some_neighbouring_segments_have_the_same_label(digits):
     assert any(a == b for s in digits.train.strings for a, b in pairwise(s))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"blur": -1.0}, {"noise": -0.1}, {"window": 0.0}, {"noise": math.nan}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{"blur": -1.0}, {"noise": -0.1}, {"window": 0.0}, {"noise": math.nan}], ids=str)
 def test_wrong_difficulties_are_refused(wrong):
     with pytest.raises(DataError, match="but got"):
         digit_strings.Difficulty(**wrong)

@@ -110,9 +110,7 @@ def apart(a: Symbol, b: Symbol) -> bool:
 
 
 def covers(low: tuple[float, float], high: tuple[float, float], symbol: Symbol) -> bool:
-    return bool(
-        (np.array(symbol.at) - symbol.half >= low).all() and (np.array(symbol.at) + symbol.half <= high).all()
-    )
+    return bool((np.array(symbol.at) - symbol.half >= low).all() and (np.array(symbol.at) + symbol.half <= high).all())
 
 
 def touches(low: tuple[float, float], high: tuple[float, float], symbol: Symbol) -> bool:
@@ -301,6 +299,4 @@ def test_matplotlib_is_imported_inside_functions_and_never_pyplot():
         text = path.read_text()
         assert "pyplot import" not in text
         assert "import pyplot" not in text
-        assert not any(
-            line.startswith(("from matplotlib", "import matplotlib")) for line in text.splitlines()
-        )
+        assert not any(line.startswith(("from matplotlib", "import matplotlib")) for line in text.splitlines())

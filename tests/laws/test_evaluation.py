@@ -197,10 +197,7 @@ def test_differences_are_paired_by_seed(runs):
 
 
 def test_pairing_removes_what_the_seed_does_to_both(runs):
-    assert (
-        runs.difference("joint", "net", "accuracy").half_width
-        < runs.summary("net", "accuracy").half_width * 2
-    )
+    assert runs.difference("joint", "net", "accuracy").half_width < runs.summary("net", "accuracy").half_width * 2
     assert runs.difference("net", "net", "accuracy").interval == (0.0, 0.0)
 
 

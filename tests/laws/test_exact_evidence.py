@@ -19,7 +19,7 @@ from graft.posterior import Posterior
 def test_chains_equal_general_elimination(family):
     for one in possible(family):
         chain = posterior(one)
-        general = Posterior(chain._situation, chain._again, chains=False)
+        general = Posterior(chain._situation, chain._anew, chains=False)
         close(chain.log_partition, general.log_partition, one)
         for name in one.unknown:
             found = (probabilities(one, name, p.marginals[name]) for p in (chain, general))

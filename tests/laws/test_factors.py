@@ -79,9 +79,7 @@ CONDITIONALS: dict[str, Example] = {
     ),
     "categorical logits": Example(lambda: gf.Categorical(logits=torch.randn(3, 5)), reads(Finite(3))),
     "categorical net": Example(lambda: gf.Categorical(nn.Linear(3 + 2, 4), 4), reads(Real(3), Finite(2))),
-    "categorical embedding": Example(
-        lambda: gf.Categorical(nn.Embedding(3, 4), 4, onehot=False), reads(Finite(3))
-    ),
+    "categorical embedding": Example(lambda: gf.Categorical(nn.Embedding(3, 4), 4, onehot=False), reads(Finite(3))),
     "bernoulli prior": Example(lambda: gf.Bernoulli()),
     "bernoulli table": Example(lambda: gf.Bernoulli(given=(2, 3)), reads(Binary(), Finite(3))),
     "bernoulli probs": Example(
@@ -90,24 +88,16 @@ CONDITIONALS: dict[str, Example] = {
     "bernoulli units": Example(lambda: gf.Bernoulli(dim=5), (), (5,)),
     "bernoulli units table": Example(lambda: gf.Bernoulli(dim=5, given=3), reads(Finite(3)), (5,)),
     "bernoulli net": Example(lambda: gf.Bernoulli(nn.Linear(3, 5)), reads(Real(3)), (5,)),
-    "bernoulli scalar net": Example(
-        lambda: gf.Bernoulli(nn.Linear(4, 1), scalar=True), reads(Real(3), Real())
-    ),
-    "bernoulli image": Example(
-        lambda: gf.Bernoulli(image_net(1), shape=(1, 2, 2)), reads(Real(3)), (1, 2, 2)
-    ),
+    "bernoulli scalar net": Example(lambda: gf.Bernoulli(nn.Linear(4, 1), scalar=True), reads(Real(3), Real())),
+    "bernoulli image": Example(lambda: gf.Bernoulli(image_net(1), shape=(1, 2, 2)), reads(Real(3)), (1, 2, 2)),
     "gaussian standard": Example(lambda: gf.Gaussian(dim=4), (), (4,)),
     "gaussian learnt": Example(lambda: gf.Gaussian(dim=4, learn=True), (), (4,)),
     "gaussian learnt full": Example(lambda: gf.Gaussian(dim=2, learn=True, covariance="full"), (), (2,)),
     "gaussian table": Example(lambda: gf.Gaussian(dim=4, given=(3, 2)), reads(Finite(3), Binary()), (4,)),
-    "gaussian table full": Example(
-        lambda: gf.Gaussian(dim=2, given=3, covariance="full"), reads(Finite(3)), (2,)
-    ),
+    "gaussian table full": Example(lambda: gf.Gaussian(dim=2, given=3, covariance="full"), reads(Finite(3)), (2,)),
     "gaussian scalar": Example(lambda: gf.Gaussian(shape=(), given=3), reads(Finite(3))),
     "gaussian net": Example(lambda: gf.Gaussian(nn.Linear(3, 8)), reads(Real(3)), (4,)),
-    "gaussian net of dim": Example(
-        lambda: gf.Gaussian(nn.Linear(3 + 5, 8), dim=4), reads(Real(3), Binary(5)), (4,)
-    ),
+    "gaussian net of dim": Example(lambda: gf.Gaussian(nn.Linear(3 + 5, 8), dim=4), reads(Real(3), Binary(5)), (4,)),
     "gaussian fixed scale": Example(lambda: gf.Gaussian(nn.Linear(3, 4), scale=0.1), reads(Real(3)), (4,)),
     "gaussian image": Example(lambda: gf.Gaussian(image_net(6), shape=(3, 2, 2)), reads(Real(3)), (3, 2, 2)),
     "gaussian whole": Example(
@@ -119,17 +109,13 @@ CONDITIONALS: dict[str, Example] = {
     "mixture table": Example(lambda: gf.Mixture(3, dim=2, given=3), reads(Finite(3)), (2,)),
     "mixture full": Example(lambda: gf.Mixture(3, dim=2, given=3, covariance="full"), reads(Finite(3)), (2,)),
     "mixture net": Example(lambda: gf.Mixture(nn.Linear(3, 15), components=3, dim=2), reads(Real(3)), (2,)),
-    "select": Example(
-        lambda: gf.Select(gf.Gaussian(nn.Linear(3, 8), dim=4)), reads(Finite(2), (Real(3), 1)), (4,)
-    ),
+    "select": Example(lambda: gf.Select(gf.Gaussian(nn.Linear(3, 8), dim=4)), reads(Finite(2), (Real(3), 1)), (4,)),
     "select of two axes": Example(
         lambda: gf.Select(gf.Gaussian(nn.Linear(3 + 1, 8), dim=4)),
         reads(Real(), Finite(4), (Real(3), 2)),
         (4,),
     ),
-    "select by a bit": Example(
-        lambda: gf.Select(gf.Bernoulli(nn.Linear(1, 5))), reads((Real(), 1), Binary()), (5,)
-    ),
+    "select by a bit": Example(lambda: gf.Select(gf.Bernoulli(nn.Linear(1, 5))), reads((Real(), 1), Binary()), (5,)),
     "dirichlet": Example(lambda: gf.Dirichlet(torch.ones(4)), (), (4,)),
     "beta": Example(lambda: gf.Beta(torch.ones(4), 2.0), (), (4,)),
     "normal": Example(lambda: gf.Normal(0.0, 1.0)),
@@ -149,9 +135,7 @@ POTENTIALS: dict[str, Example] = {
     "bias": Example(lambda: gf.Bias(3), reads(Binary(3)), terms=1),
     "energy": Example(lambda: gf.Energy(nn.Bilinear(3, 2, 1)), reads(Real(3), Finite(2)), terms=1),
     "energy of rows": Example(lambda: gf.Energy(Dot()), reads(Real(3), Real(3)), terms=2),
-    "gaussian potential": Example(
-        lambda: gf.GaussianPotential(nn.Linear(4, 6)), reads(Real(3), Real(4)), terms=1
-    ),
+    "gaussian potential": Example(lambda: gf.GaussianPotential(nn.Linear(4, 6)), reads(Real(3), Real(4)), terms=1),
 }
 
 TABLES: dict[str, Example] = {
@@ -417,9 +401,7 @@ def test_linear_gaussian_values(covariance):
     weight, bias = factor.linear.weight.detach().numpy(), factor.linear.bias.detach().numpy()
     tril = factor.noise().detach().numpy()
     want = stats.multivariate_normal(weight @ x.numpy() + bias, tril @ tril.T).logpdf(y.numpy())
-    assert factor.distribution((x,), Call(0, reads(Real(3)))).log_prob(y).item() == pytest.approx(
-        want, rel=1e-4
-    )
+    assert factor.distribution((x,), Call(0, reads(Real(3)))).log_prob(y).item() == pytest.approx(want, rel=1e-4)
 
 
 def test_mixture_net_values():
@@ -438,9 +420,7 @@ def test_mixture_net_values():
 def test_prior_values():
     v = torch.tensor([0.2, 0.3, 0.5])
     dirichlet = gf.Dirichlet(torch.tensor([1.0, 2.0, 3.0])).distribution((), Call(0))
-    assert dirichlet.log_prob(v).item() == pytest.approx(
-        stats.dirichlet([1, 2, 3]).logpdf([0.2, 0.3, 0.5]), rel=1e-4
-    )
+    assert dirichlet.log_prob(v).item() == pytest.approx(stats.dirichlet([1, 2, 3]).logpdf([0.2, 0.3, 0.5]), rel=1e-4)
     beta = gf.Beta(torch.tensor([1.0, 2.0, 3.0]), 4.0).distribution((), Call(0))
     want = stats.beta([1, 2, 3], 4).logpdf(v.numpy()).sum()
     assert beta.log_prob(v).item() == pytest.approx(want, rel=1e-4)
@@ -610,9 +590,7 @@ def test_parents_as_given_align_on_the_batch():
     factor = gf.Categorical(4, given=(3, 2))
     call = Call(1, reads(Finite(3), Finite(2)), as_given=True)
     a, b = torch.tensor([0, 1, 2]), torch.randint(2, (3, 3))
-    assert_close(
-        factor.log_probs((a, b), call), factor.table.log_softmax(-1)[a.unsqueeze(-1).expand(3, 3), b]
-    )
+    assert_close(factor.log_probs((a, b), call), factor.table.log_softmax(-1)[a.unsqueeze(-1).expand(3, 3), b])
 
 
 # sticks
@@ -744,9 +722,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         r"\(4, 3\) from \(x0\)",
     ),
     "lstm from its output": (
-        lambda: gf.Recurrent(nn.LSTMCell(3, 4)).compute(
-            (X, torch.zeros(4, 4)), Call(1, reads(Real(3), Real(4)))
-        ),
+        lambda: gf.Recurrent(nn.LSTMCell(3, 4)).compute((X, torch.zeros(4, 4)), Call(1, reads(Real(3), Real(4)))),
         "pair of states",
     ),
     "past of another size": (

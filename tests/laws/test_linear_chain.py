@@ -188,9 +188,7 @@ def test_log_prob_of_every_sequence(name):
         [row.scores[tuple(y)] - row.log_partition for y, row in zip(ys, rows(name), strict=True)]
         for ys in clean.tolist()
     ]
-    torch.testing.assert_close(
-        got.reshape(len(every), -1), torch.tensor(want).double().reshape(len(every), -1)
-    )
+    torch.testing.assert_close(got.reshape(len(every), -1), torch.tensor(want).double().reshape(len(every), -1))
 
 
 @cases
@@ -242,9 +240,7 @@ def test_derivatives_to_second_order(query, holes, zeros, shape):
     gone_u[0, 2, 1], gone_w[..., 0, 1] = zeros, zeros
 
     def f(u, w):
-        return QUERIES[query](
-            LinearChain(u.masked_fill(gone_u, NEG_INF), w.masked_fill(gone_w, NEG_INF), mask=mask)
-        )
+        return QUERIES[query](LinearChain(u.masked_fill(gone_u, NEG_INF), w.masked_fill(gone_w, NEG_INF), mask=mask))
 
     assert gradcheck(f, (u, w), fast_mode=True)
     assert gradgradcheck(f, (u, w), fast_mode=True)
@@ -380,9 +376,7 @@ def test_queries_work_in_every_grad_mode(query, mode):
 def test_dtype(dtype):
     d = LinearChain(torch.zeros(2, 4, 3, dtype=dtype), torch.zeros(3, 3, dtype=dtype))
     assert d.log_partition.dtype == d.marginals.dtype == torch.promote_types(dtype, torch.float32)
-    torch.testing.assert_close(
-        d.log_partition.double().exp(), torch.full((2,), 81.0).double(), rtol=1e-5, atol=0
-    )
+    torch.testing.assert_close(d.log_partition.double().exp(), torch.full((2,), 81.0).double(), rtol=1e-5, atol=0)
 
 
 U, W, ALL = torch.zeros(2, 4, 3), torch.zeros(3, 3), torch.ones(2, 4, dtype=torch.bool)

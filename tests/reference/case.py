@@ -93,6 +93,8 @@ class Case:
 
     def _observe(self, name: str) -> None:
         kinds = ["none", "none", "none", "value", "holes", "partial", "soft"]
+        if self.bits.get(name):
+            kinds += ["holes", "holes"]
         getattr(self, "_" + self.maker.random.choice(kinds))(name)
 
     def _none(self, name: str) -> None:

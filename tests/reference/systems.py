@@ -35,12 +35,8 @@ EXPECTED: dict[str, Expected] = {
     "mdn": Expected("x 2; y 1", "y: x"),
     "stochastic_net": Expected("x 4; xn 4; h 5; hn 5; y", "xn: x; h: xn; hn: h; y: hn"),
     "bayes_net": Expected("rain; sprinkler; wet", "rain: ; sprinkler: rain; wet: rain sprinkler"),
-    "sigmoid_belief_net": Expected(
-        "h2 3; h1 4; x 6", "h2: ; h1: h2; x: h1", guide="h1: x; h2: h1"
-    ),
-    "helmholtz": Expected(
-        "h3 2; h2 3; h1 4; x 6", "h3: ; h2: h3; h1: h2; x: h1", guide="h1: x; h2: h1; h3: h2"
-    ),
+    "sigmoid_belief_net": Expected("h2 3; h1 4; x 6", "h2: ; h1: h2; x: h1", guide="h1: x; h2: h1"),
+    "helmholtz": Expected("h3 2; h2 3; h1 4; x 6", "h3: ; h2: h3; h1: h2; x: h1", guide="h1: x; h2: h1; h3: h2"),
     "vae": Expected("z 2; x 6", "z: ; x: z", guide="z: x"),
     "semi_supervised_vae": Expected("y; z 2; x 6", "y: ; z: ; x: y z", guide="y: x; z: x y"),
     "dae": Expected("noisy 6; x 6", "x: noisy", guide="noisy: x"),
@@ -50,9 +46,7 @@ EXPECTED: dict[str, Expected] = {
     "mrf_tagger": Expected("y[t]; w[t]", cliques="y y; w y"),
     "table_crf": Expected("y[t]; w[t]", cliques="y y; y | w"),
     "neural_crf": Expected("y[t]; x ?", cliques="y y; y | x"),
-    "nn_hmm": Expected(
-        "s[t]; m[t]; y[t] 3; frames[t] 6", "s: s; m: s; y: frames m s", loops="t+(s)"
-    ),
+    "nn_hmm": Expected("s[t]; m[t]; y[t] 3; frames[t] 6", "s: s; m: s; y: frames m s", loops="t+(s)"),
     "mrf": Expected("a; b; c", cliques="a b; b c; a c"),
     "pose": Expected(
         "face; shoulder; elbow; wrist; image 1,4,3",
@@ -63,9 +57,7 @@ EXPECTED: dict[str, Expected] = {
     "rbm": Expected("v 4; h 3", cliques="h v; v; h"),
     "dbm": Expected("v 4; h1 3; h2 2", cliques="h1 v; h1 h2; v; h1; h2"),
     "dbn": Expected("v 4; h1 3; h2 2", "v: h1", cliques="h1 h2; h1; h2"),
-    "bayesian_gmm": Expected(
-        "pi 3; theta[k] 4; c[n]; y[n] 2", "pi: ; theta: ; c: pi; y: c theta"
-    ),
+    "bayesian_gmm": Expected("pi 3; theta[k] 4; c[n]; y[n] 2", "pi: ; theta: ; c: pi; y: c theta"),
     "gmm_svae": Expected(
         "pi 3; theta[k] 4; c[n]; y[n] 2; x[n] 3",
         "pi: ; theta: ; c: pi; y: c theta; x: y",
@@ -83,9 +75,7 @@ EXPECTED: dict[str, Expected] = {
         "v1: ; v2: ; m1: ; m2: m1; c: v1 v2; z: c m2; x: z",
         guide="c: x; z: x",
     ),
-    "vrnn": Expected(
-        "z[t] 2; h[t] 5; x[t] 3", "z: h; x: h z; h: h x z", loops="t+(h x z)", guide="z: h x"
-    ),
+    "vrnn": Expected("z[t] 2; h[t] 5; x[t] 3", "z: h; x: h z; h: h x z", loops="t+(h x z)", guide="z: h x"),
     "storn": Expected(
         "z[t] 2; h[t] 5; x[t] 3",
         "z: ; h: h x z; x: h",
@@ -110,9 +100,7 @@ EXPECTED: dict[str, Expected] = {
     "deep_kalman_filter": Expected(
         "z[t] 2; x[t] 3", KALMAN, loops="t+(z)", guide="g: g x; z: g z", guide_loops="t-(g) t+(z)"
     ),
-    "dmm": Expected(
-        "z[t] 2; x[t] 6", KALMAN, loops="t+(z)", guide="g: g x; z: g z", guide_loops="t-(g) t+(z)"
-    ),
+    "dmm": Expected("z[t] 2; x[t] 6", KALMAN, loops="t+(z)", guide="g: g x; z: g z", guide_loops="t-(g) t+(z)"),
     "walkback": Expected("start 6; h[t] 6; x[t] 6", "h: start x; x: h", loops="t+(h x)"),
     "gsn": Expected("start 6; h[t] 4; x[t] 6", "h: h start x; x: h", loops="t+(h x)"),
     "sentence_vae": Expected(

@@ -45,7 +45,7 @@ def sample(words: Sequence[str]) -> int:
         GraftError: no such run.
     """
     run, recordings, count = _words(words)
-    config, splits, arms = load(run, recordings)
+    _, splits, arms = load(run, recordings)
     model, test = arms["joint"].module, splits.test.batch(torch.arange(min(3, len(splits.test))))
     assert isinstance(model, Model)
     posterior = model.given(frames=test.frames, lengths=test.lengths)

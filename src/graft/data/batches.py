@@ -150,12 +150,8 @@ def minibatches(
     return (data.batch(index) for index in _partition(data.lengths, size, generator, by_length))
 
 
-def _partition(
-    lengths: Tensor, size: int, generator: torch.Generator | None, by_length: bool
-) -> list[Tensor]:
-    order = (
-        torch.arange(len(lengths)) if generator is None else torch.randperm(len(lengths), generator=generator)
-    )
+def _partition(lengths: Tensor, size: int, generator: torch.Generator | None, by_length: bool) -> list[Tensor]:
+    order = torch.arange(len(lengths)) if generator is None else torch.randperm(len(lengths), generator=generator)
     if by_length:
         # stable, so that the shuffle decides among sequences of the same length
         order = order[lengths.cpu()[order].argsort(stable=True)]

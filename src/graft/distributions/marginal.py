@@ -12,6 +12,21 @@ from torch.distributions import Distribution, Independent, MixtureSameFamily, Mu
 from graft.errors import GraftError
 
 
+def log_prob(dist: Distribution, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The log-density; of an empty batch too, which torch's `Independent` refuses.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> log_prob(Independent(Normal(torch.zeros(0, 2), 1.0), 1), torch.zeros(0, 2)).shape
+        torch.Size([0])
+    """
+    lead = value.shape[: value.dim() - len(dist.event_shape)]
+    shape = torch.broadcast_shapes(dist.batch_shape, lead)
+    if 0 in shape:
+        return value.new_zeros(shape, dtype=torch.promote_types(value.dtype, torch.get_default_dtype()))
+    return dist.log_prob(value)
+
+
 def log_prob_observed(
     dist: Distribution, value: Float[Tensor, "..."], observed: Bool[Tensor, "..."], who: str = "the value"
 ) -> Float[Tensor, "..."]:

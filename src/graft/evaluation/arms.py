@@ -146,8 +146,7 @@ class Comparison:
         head = [f"{figure} (difference: {kind.value})" for figure, kind in self.kinds.items()]
         others = [arm for arm in self.arms if arm != against]
         rows = [
-            [f"{arm} - {against}", *(str(self.difference(arm, against, f)) for f in self.figures)]
-            for arm in others
+            [f"{arm} - {against}", *(str(self.difference(arm, against, f)) for f in self.figures)] for arm in others
         ]
         return [["arms", *head], *rows]
 

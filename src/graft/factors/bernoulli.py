@@ -101,8 +101,7 @@ class Bernoulli(Conditional):
     def _squeezed(self, out: Tensor, call: Call) -> Tensor:
         if out.dim() == 0 or out.shape[-1] != 1:
             raise ShapeError(
-                "Bernoulli(net, scalar=True) needs a last axis of size 1; its network returned "
-                f"{tuple(out.shape)}"
+                f"Bernoulli(net, scalar=True) needs a last axis of size 1; its network returned {tuple(out.shape)}"
             )
         check_event(out, (1,), call, "Bernoulli(net, scalar=True)")
         return out.squeeze(-1)

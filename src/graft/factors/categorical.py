@@ -110,9 +110,7 @@ def log_normalised(logits: Float[Tensor, "*rows states"]) -> Float[Tensor, "*row
     return out.masked_fill(logits == -torch.inf, -torch.inf)
 
 
-def starting_logits(
-    states: int | None, given: tuple[int, ...], probs: Tensor | None, logits: Tensor | None
-) -> Tensor:
+def starting_logits(states: int | None, given: tuple[int, ...], probs: Tensor | None, logits: Tensor | None) -> Tensor:
     """The table of logits to start from: given, or small and random, which breaks the symmetry of states.
 
     Raises:

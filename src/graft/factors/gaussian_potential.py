@@ -40,9 +40,7 @@ class GaussianPotential(Potential):
         (torch.Size([5, 3]), True)
     """
 
-    def __init__(
-        self, net: nn.Module, *, dim: int | None = None, onehot: bool = True, concat: bool = True
-    ) -> None:
+    def __init__(self, net: nn.Module, *, dim: int | None = None, onehot: bool = True, concat: bool = True) -> None:
         super().__init__()
         self.net, self.dim, self.onehot, self.concat = net, dim, onehot, concat
         self.supports = (None if dim is None else Real(dim),)
@@ -57,8 +55,7 @@ class GaussianPotential(Potential):
         check_event(out, event, call, "GaussianPotential, h and the precision,")
         if out.shape[-1] % 2:
             raise ShapeError(
-                "h and the precision are two halves, but the network returned "
-                f"{tuple(out.shape)}, of odd size"
+                f"h and the precision are two halves, but the network returned {tuple(out.shape)}, of odd size"
             )
         h, raw = out.chunk(2, -1)
         return h, softplus(raw)

@@ -74,8 +74,7 @@ def _check_parents(given: tuple[int, ...], inputs: tuple[Tensor, ...], call: Cal
         support = argument.support
         if support is not None and support.states != size:
             raise ShapeError(
-                f"{argument.name} is {support}, where the table over ({names}) with given={given} has "
-                f"{size} states"
+                f"{argument.name} is {support}, where the table over ({names}) with given={given} has {size} states"
             )
         if argument.whole and not call.as_given:
             raise ShapeError(f"{argument.name} is read whole, a table needs one element of it")

@@ -110,9 +110,7 @@ class Recurrent(Function):
             raise ShapeError("an LSTM steps from its pair of states, not from its output alone")
         for part in parts:
             if part.shape[-1:] != (self.dim,):
-                raise ShapeError(
-                    f"the cell has a past of length {self.dim}, not of shape {tuple(part.shape)}"
-                )
+                raise ShapeError(f"the cell has a past of length {self.dim}, not of shape {tuple(part.shape)}")
 
 
 def _same(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from graft.distributions.supports import Finite
 from graft.errors import FormulaError
@@ -169,7 +169,7 @@ def _missing(node: Node, term: Term, variables: Mapping[str, Variable]) -> str:
     return f"{own.name}[{','.join(indices)}]"
 
 
-def no_breach_by_name(names: Iterable[str], known: Mapping[str, Variable], what: str) -> None:
+def no_breach_by_name(names: Iterable[str], known: Collection[str], what: str) -> None:
     """Options that name variables must name known ones.
 
     Raises:

@@ -64,6 +64,18 @@ class FactorGraph:
         prefixes = [v.axes[: v.axes.index(letter)] for v in self.variables.values() if letter in v.axes]
         return tuple(x for x in prefixes[0] if all(x in other for other in prefixes))
 
+    def of_inputs(self, name: str) -> bool:
+        """Whether no random variable reaches a variable through functions."""
+        seen, stack = set(), [name]
+        while stack:
+            variable = self.variables[stack.pop()]
+            if variable.is_random:
+                return False
+            if variable.name not in seen:
+                seen.add(variable.name)
+                stack += [term.name for node in variable.functions for term in node.reads]
+        return True
+
     def reads_only_inputs(self, node: Node) -> bool:
         return all(self.variables[term.name].is_input for term in node.reads) and bool(node.formula.right)
 
@@ -141,6 +153,8 @@ def _variables(
         states = tuple(labels[name]) if name in labels else None
         if states is not None and (support is None or support.states != len(states)):
             raise FormulaError(f"labels of {name!r}: {len(states)} names for {support}")
+        if states is not None and len(set(states)) < len(states):
+            raise FormulaError(f"labels of {name!r} name two states alike: {', '.join(states)}")
         found[name] = Variable(name, axes.get(name, ()), mine, support, states)
     return found
 

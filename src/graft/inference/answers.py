@@ -14,7 +14,7 @@ from graft.errors import GraftError, IntractableError
 from graft.graph.axes import normalise
 from graft.graph.nodes import Variable
 from graft.graph.parse import parse
-from graft.graph.terms import Axis, Term
+from graft.graph.terms import Axis, Element, Formula, Term
 from graft.inference.draws import visible
 from graft.inference.filtering import cutoffs, opened
 from graft.inference.problem import Problem, Sketch, Unknown
@@ -77,17 +77,45 @@ class Marginals(Mapping[str, Any]):
             if term.name not in self._situation.graph.variables:
                 raise GraftError(f"{term.name!r} is no variable of this model")
             unknown_to(self._situation, term.name)
+            _inside(self._situation, term)
         query = self._asking(tuple(term.name for term in formula.left))
         query.possible("marginal")
         probe = _probe(query.problem, formula.left, formula.letters)
         (grad,) = query.gradients([probe])
         count, frame = len(formula.left), query.problem.frame
         table = grad.movedim(tuple(range(count)), tuple(range(-count, 0)))
-        table = visible(table, formula.letters, frame)
+        table = visible(_where_elements_exist(query.problem, formula, table), formula.letters, frame)
         for place, letter in enumerate(formula.letters):
             low, high = probe.window[letter]
             table = table.narrow(frame.rank + place, low, high - low)
         return table, formula.left, formula.letters
+
+
+def _where_elements_exist(problem: Problem, formula: Formula, table: Tensor) -> Tensor:
+    """A compact table, 0 in rows too short to have the single elements it is of."""
+    frame, variables = problem.frame, problem.situation.graph.variables
+    for term in formula.left:
+        for letter, index in zip(variables[term.name].axes, term.indices, strict=True):
+            lengths = frame.lengths(letter, formula.letters) if isinstance(index, Element) else None
+            if lengths is None or not isinstance(index, Element):
+                continue
+            exists = lengths > index.position if index.position >= 0 else lengths >= -index.position
+            exists = exists.reshape(*exists.shape, *(1,) * (table.dim() - exists.dim()))
+            table = torch.where(exists, table, torch.zeros((), dtype=table.dtype, device=table.device))
+    return table
+
+
+def _inside(situation: Situation, term: Term) -> None:
+    """A term must use its variable's own axes, and elements that the longest row has."""
+    axes = situation.graph.variables[term.name].axes
+    if len(term.indices) != len(axes):
+        raise GraftError(f"{term} has {len(term.indices)} indices, {term.name} has {len(axes)} axes")
+    for letter, index in zip(axes, term.indices, strict=True):
+        size = situation.frame.sizes[letter]
+        if isinstance(index, Axis) and index.letter != letter:
+            raise GraftError(f"{term}: axis {letter!r} of {term.name} is called {index.letter!r}")
+        if isinstance(index, Element) and not -size <= index.position < size:
+            raise GraftError(f"{term} is outside axis {letter!r}, which has {size} elements")
 
 
 def _known(situation: Situation, name: str) -> bool:

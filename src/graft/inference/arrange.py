@@ -16,7 +16,12 @@ def arranged(problem: Problem, table: LogTable, letters: tuple[str, ...]) -> Ten
         tensor = tensor.sum(gone)
     have = tuple(x for x in table.letters if x in letters)
     order = [lead + have.index(x) for x in letters if x in have]
-    tensor = tensor.permute((*range(lead), *order,))
+    tensor = tensor.permute(
+        (
+            *range(lead),
+            *order,
+        )
+    )
     for place, letter in enumerate(letters):
         if letter not in have:
             tensor = tensor.unsqueeze(lead + place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,12 +43,17 @@ def invoke(node: Node, inputs: tuple[Tensor, ...], call: Call, extras: Mapping[s
     """
     try:
         return _invoke(node, inputs, call, extras)
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        named = zip(node.reads, inputs, strict=False)
-        shapes = ", ".join(f"{term} {tuple(value.shape)}" for term, value in named) or "nothing"
-        raise ShapeError(f"{node}: {type(node.module).__name__} failed on {shapes}: {error}") from error
+    except (RuntimeError, ValueError) as error:
+        raise complaint(node, node.reads, inputs, error) from error
+
+
+def complaint(node: Node, terms: Sequence[Term], inputs: Sequence[Tensor], error: Exception) -> Exception:
+    """What a module's own error means for the user: its formula, and what it received."""
+    if isinstance(error, torch.OutOfMemoryError | GraftError):
+        return error
+    shapes = ", ".join(f"{term} {tuple(value.shape)}" for term, value in zip(terms, inputs, strict=False))
+    kind = ShapeError if isinstance(error, RuntimeError) else GraftError
+    return kind(f"{node}: {type(node.module).__name__} failed on {shapes or 'nothing'}: {error}")
 
 
 def _invoke(node: Node, inputs: tuple[Tensor, ...], call: Call, extras: Mapping[str, Any]) -> Any:
@@ -165,7 +170,10 @@ def potential_here(node: Node, store: Store, window: Windows) -> tuple[Tensor, t
     count = len(node.formula.left)
     leading = len(slots) + store.frame.rank + len(node.letters)
     call = Call(leading, arguments(node.terms, store.variables))
-    out = node.module.log_potential(tensors[:count], tensors[count:], call)
+    try:
+        out = node.module.log_potential(tensors[:count], tensors[count:], call)
+    except (RuntimeError, ValueError) as error:
+        raise complaint(node, node.terms, tensors, error) from error
     store.heard(node, tensors, out, len(node.letters))
     return out, slots
 

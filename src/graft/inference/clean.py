@@ -154,12 +154,28 @@ def as_weights(given: Given, variable: Variable) -> Given:
     return Given(log_mask=_log(variable.support.encode(given.value).unsqueeze(-1) == states))
 
 
-def narrow(now: Given, before: Given, variable: Variable) -> Given:
-    """Later evidence on a variable together with earlier weights on its states."""
-    assert before.log_mask is not None and variable.support is not None and variable.support.states is not None
+def both(now: Given, before: Given | None, variable: Variable) -> Given:
+    """Later evidence on a variable together with what was known before of its states or cells."""
+    if before is None or (before.log_mask is None and before.cells is None):
+        return now
+    assert variable.support is not None or before.cells is not None
+    if before.log_mask is None:
+        return _fitting(now, before, variable)
     if now.log_mask is not None:
         return Given(log_mask=now.log_mask + before.log_mask)
-    assert now.value is not None
+    assert now.value is not None and variable.support is not None and variable.support.states is not None
     states = torch.arange(variable.support.states, device=now.value.device)
     one = variable.support.encode(now.value).unsqueeze(-1) == states
     return Given(log_mask=torch.where(one, before.log_mask, -torch.inf))
+
+
+def _fitting(now: Given, before: Given, variable: Variable) -> Given:
+    """A value for missing cells must repeat the known ones."""
+    assert before.value is not None and before.cells is not None
+    if now.value is None or now.cells is not None:
+        raise GraftError(f"{variable.name} has missing cells: give it in full, or not at all")
+    wrong = (now.value != before.value) & ~before.cells
+    if bool(wrong.any()):
+        place = tuple(int(i) for i in wrong.nonzero()[0])
+        raise GraftError(f"{variable.name} at {place} contradicts its observed cells: the evidence has another value")
+    return now

@@ -37,9 +37,7 @@ def window(node: Node, variables: Mapping[str, Variable], frame: Frame) -> Windo
 def _ends(node: Node, variables: Mapping[str, Variable], letter: str) -> tuple[int, int]:
     """How many elements are left out at the start and at the end."""
     if node.kind == "potential":
-        offsets = [
-            i.offset for t in node.formula.left for i in t.indices if isinstance(i, Axis) and i.letter == letter
-        ]
+        offsets = [i.offset for t in node.formula.left for i in t.indices if isinstance(i, Axis) and i.letter == letter]
         return max(0, -min(offsets)), max(0, *offsets)
     if node.head.elements:
         return 0, 0

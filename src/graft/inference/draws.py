@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from graft.errors import GraftError
 from graft.graph.nodes import Variable
 from graft.graph.recurrence import schedule
 from graft.inference.frame import Frame
@@ -27,6 +27,8 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    if not isinstance(seed, int):
+        raise GraftError(f"seed must be a whole number, not {seed!r}")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -78,8 +80,9 @@ def complete(
     """
     graph, frame = situation.graph, situation.frame.expanded(shape)
     store = Store(frame, graph.variables)
+    holes = {n: g for n, g in situation.given.items() if g.cells is not None and n not in chosen}
     for name, given in situation.given.items():
-        if given.value is not None and name not in chosen:
+        if given.value is not None and name not in chosen and name not in holes:
             store.values[name] = Value(given.value.expand((*shape, *given.value.shape)))
     for name, value in chosen.items():
         store.values[name] = Value(value)
@@ -90,12 +93,12 @@ def complete(
         if name not in known
         for node in (graph.variables[name].functions or graph.variables[name].conditionals)
     ]
-    Runner(store, draw, situation.ready).run(schedule(nodes, graph.variables))
+    runner = Runner(store, draw, situation.ready, separate=frozenset(holes))
+    runner.run(schedule(nodes, graph.variables))
+    for name, given in holes.items():
+        # cells are independent given the parents, so the known ones stand beside drawn ones
+        assert given.cells is not None and given.value is not None
+        store.values[name] = Value(torch.where(given.cells, store.values[name].tensor, given.value))
     names = [name for name in graph.variables if name not in graph.inputs]
     whole = {n for n, g in situation.given.items() if g.value is not None and g.cells is None}
     return {name: store.values[name].tensor for name in names if name not in whole and name in store.values}
-
-
-def without_evidence(situation: Situation, name: str) -> Situation:
-    """The same call without what it knows of one variable."""
-    return replace(situation, given={n: g for n, g in situation.given.items() if n != name})

@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from graft.errors import GraftError
 from graft.ops.modes import plain
 
 
@@ -26,7 +27,7 @@ class Partial:
     """
 
     def __init__(self, allowed: Bool[Tensor, "*batch states"]) -> None:
-        self.allowed = allowed
+        self.allowed = _tensor(allowed, "Partial")
 
     def to(self, *args: Any, **options: Any) -> Partial:
         """The same on another device, as `Tensor.to`."""
@@ -53,7 +54,7 @@ class Soft:
     """
 
     def __init__(self, log_weights: Float[Tensor, "*batch states"]) -> None:
-        self.log_weights = log_weights
+        self.log_weights = _tensor(log_weights, "Soft")
 
     def to(self, *args: Any, **options: Any) -> Soft:
         """The same on another device, as `Tensor.to`."""
@@ -81,7 +82,7 @@ class Missing:
     """
 
     def __init__(self, value: Tensor, where: Bool[Tensor, "..."]) -> None:
-        self.value, self.where = value, where
+        self.value, self.where = _tensor(value, "Missing"), _tensor(where, "Missing")
 
     def to(self, *args: Any, **options: Any) -> Missing:
         """The same on another device, as `Tensor.to`."""
@@ -93,6 +94,12 @@ class Missing:
     def __getitem__(self, rows: Any) -> Missing:
         """The evidence of some rows of the batch."""
         return Missing(self.value[rows], self.where[rows])
+
+
+def _tensor(value: Any, who: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise GraftError(f"{who} takes tensors, not {type(value).__name__}")
+    return value
 
 
 def kept(value: Any) -> Any:

@@ -43,8 +43,7 @@ def cutoffs(query: Query, name: str, letter: str, present: bool) -> Tensor:
         for table, sketch in zip(query.tables, problem.sketches, strict=True)
     ]
     situation = Situation(problem.situation.graph, frame, problem.situation.given, problem.situation.ready)
-    wide = Query(replace(problem, situation=situation), query.budget, query.chains)
-    wide.__dict__["tables"] = tables
+    wide = Query(replace(problem, situation=situation), query.budget, query.chains, (True, tables))
     unknown = problem.unknowns[name]
     (grad,) = wide.gradients([Sketch((unknown.term,), unknown.axes)])
     # (states, cut, batch, axes): at each element, the cut made there
@@ -107,9 +106,7 @@ def _head(sketch: Sketch, letter: str, problem: Problem) -> int | None:
     return element_of(sketch.node.head, problem.situation.graph.variables[sketch.node.head.name], letter)
 
 
-def _cut(
-    problem: Problem, table: LogTable, head: int | None, letter: str, cuts: Tensor, present: bool
-) -> LogTable:
+def _cut(problem: Problem, table: LogTable, head: int | None, letter: str, cuts: Tensor, present: bool) -> LogTable:
     """One copy per cut: what lies after it (or, if evidence, at it) left out."""
     rank, sizes = problem.frame.rank, problem.sizes
     tensor = table.dense(problem.frame, sizes).unsqueeze(len(table.slots))

@@ -67,7 +67,13 @@ class Frame:
         kept = [x for x in want if x in have]
         places = [rank + have.index(x) for x in kept]
         rest = range(rank + len(have), tensor.dim())
-        tensor = tensor.permute((*range(rank), *places, *rest,))
+        tensor = tensor.permute(
+            (
+                *range(rank),
+                *places,
+                *rest,
+            )
+        )
         for place, letter in enumerate(want):
             if letter not in have:
                 tensor = tensor.unsqueeze(rank + place)

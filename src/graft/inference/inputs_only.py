@@ -68,7 +68,7 @@ class InputsOnly(Mapping):  # bare: a shape checker must not sample items, which
     def __init__(self, graph: FactorGraph, inputs: Mapping[str, Tensor], asked: Asked, sizes: Sizes) -> None:
         self.graph, self.inputs, self.asked, self.sizes = graph, inputs, asked, sizes
         self.frame: Frame | None = None
-        self._made: dict[Node, Any] = {}
+        self._made: dict[Node, tuple[bool, Any]] = {}
         self._nodes = {node: None for node in graph.nodes if self._reads_only_inputs(node)}
 
     def _reads_only_inputs(self, node: Node) -> bool:
@@ -96,12 +96,13 @@ class InputsOnly(Mapping):  # bare: a shape checker must not sample items, which
 
     def output(self, node: Node) -> Any:
         """What the module returned."""
-        if node not in self._made:
+        want = torch.is_grad_enabled()
+        if node not in self._made or (want and not self._made[node][0]):
             tensors = tuple(self.inputs[term.name] for term in node.reads)
             rank = None if self.sizes.batch is None else len(self.sizes.batch)
             call = Call(rank, arguments(node.reads, self.graph.variables), as_given=True)
-            self._made[node] = invoke(node, tensors, call, self.asked.extras(node, self.sizes))
-        return self._made[node]
+            self._made[node] = (want, invoke(node, tensors, call, self.asked.extras(node, self.sizes)))
+        return self._made[node][1]
 
     def shape(self, node: Node, out: Any) -> tuple[int, ...]:
         """Batch and axes of an output."""

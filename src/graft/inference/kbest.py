@@ -33,22 +33,37 @@ class _Ranked:
 
 
 @dataclass(frozen=True, eq=False)
+class _Merge:
+    """Two ranked lists made one, of which only the k best are kept.
+
+    Attributes:
+        table: number of the second list.
+        pointers: (keys, batch, k): which (rank of the first, rank of the second) each came from, flattened.
+        width: how many ranks the second had.
+    """
+
+    table: int
+    pointers: Tensor
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Step:
     """What choosing one key on the way back needs.
 
     Attributes:
         key: the key summed out.
         others: the other keys of its clique.
-        pointers: (others, batch, k): which (state, combination of ranks) each rank came from, flattened.
-        inputs: the ranked tables merged here, in order.
-        ks: how many ranks each of them had.
+        pointers: (others, batch, k): which (state, rank after all merges) each rank came from, flattened.
+        width: how many ranks there were after all merges.
+        merges: one per ranked table merged here.
     """
 
     key: Key
     others: tuple[Key, ...]
     pointers: Tensor
-    inputs: tuple[int, ...]
-    ks: tuple[int, ...]
+    width: int
+    merges: tuple[_Merge, ...]
 
 
 def k_best(problem: Problem, plan: Plan, tables: Sequence[LogTable], k: int) -> tuple[Assignment, Tensor]:
@@ -81,12 +96,18 @@ class _KBest:
         if general is None:
             return self._finish({}, total, [])
         ranked, roots, rest = self._eliminate(general, tables)
-        scores, ks = total + sum((t.tensor for t in rest), self._zero()).unsqueeze(-1), []
+        scores, merges = total + sum((t.tensor for t in rest), self._zero()).unsqueeze(-1), []
         for number in roots:
-            scores = (scores.unsqueeze(-1) + ranked[number].scores.unsqueeze(-2)).flatten(-2)
-            ks.append(ranked[number].scores.shape[-1])
-        best, where = scores.topk(min(self.k, scores.shape[-1]), -1)
-        return self._finish(self._trace(general, ranked, roots, ks, where), best, list(general.names))
+            scores, merge = self._merged(scores, ranked[number].scores, number)
+            merges.append(merge)
+        where = torch.arange(scores.shape[-1], device=scores.device).expand(scores.shape)
+        return self._finish(self._trace(merges, where), scores, list(general.names))
+
+    def _merged(self, one: Tensor, two: Tensor, table: int) -> tuple[Tensor, _Merge]:
+        """The k best sums of an entry of each list, over the last dimension."""
+        sums = (one.unsqueeze(-1) + two.unsqueeze(-2)).flatten(-2)
+        best, pointers = sums.topk(min(self.k, sums.shape[-1]), -1)
+        return best, _Merge(table, pointers, two.shape[-1])
 
     def _eliminate(
         self, general: General, tables: Sequence[LogTable]
@@ -107,44 +128,38 @@ class _KBest:
     def _zero(self) -> Tensor:
         return torch.zeros(self.frame.batch, dtype=self.frame.dtype, device=self.frame.device)
 
-    def _step(
-        self, key: Key, mine: Sequence[Dense], merged: Sequence[int], ranked: Mapping[int, _Ranked]
-    ) -> _Ranked:
+    def _step(self, key: Key, mine: Sequence[Dense], merged: Sequence[int], ranked: Mapping[int, _Ranked]) -> _Ranked:
         states = self.problem.unknowns[key[0]].states
         zero = torch.zeros((states,) + (1,) * self.frame.rank, dtype=self.frame.dtype, device=self.frame.device)
         lists = [Dense(ranked[i].keys, ranked[i].scores) for i in merged]
         joint = multiply([*mine, Dense((key,), zero)], key)
         keys = (key, *dict.fromkeys(x for t in (joint, *lists) for x in t.keys if x != key))
-        scores = joint.aligned(keys).unsqueeze(-1)
-        for table in lists:
-            scores = (scores.unsqueeze(-1) + table.aligned(keys).unsqueeze(-2)).flatten(-2)
         others = keys[1:]
         shape = [states] + [self.problem.unknowns[x[0]].states for x in others] + list(self.frame.batch)  # type: ignore[index]
-        scores = scores.expand(*shape, scores.shape[-1]).movedim(0, -2).flatten(-2)
+        scores, merges = joint.aligned(keys).unsqueeze(-1).expand(*shape, 1), []
+        for number, table in zip(merged, lists, strict=True):
+            scores, merge = self._merged(scores, table.aligned(keys), number)
+            merges.append(merge)
+        width = scores.shape[-1]
+        scores = scores.movedim(0, -2).flatten(-2)
         best, pointers = scores.topk(min(self.k, scores.shape[-1]), -1)
-        ks = tuple(ranked[i].scores.shape[-1] for i in merged)
-        self.steps.append(_Step(key, others, pointers, tuple(merged), ks))  # type: ignore[arg-type]
+        self.steps.append(_Step(key, others, pointers, width, tuple(merges)))  # type: ignore[arg-type]
         return _Ranked(others, best)  # type: ignore[arg-type]
 
-    def _trace(
-        self, general: General, ranked: Mapping[int, _Ranked], roots: Sequence[int], ks: Sequence[int], where: Tensor
-    ) -> dict[Key, Tensor]:
+    def _trace(self, roots: Sequence[_Merge], where: Tensor) -> dict[Key, Tensor]:
         """States of every key, (batch, k), walking the elimination backwards."""
-        rank: dict[int, Tensor] = dict(zip(roots, _unravel(where, ks), strict=True))
+        rank: dict[int, Tensor] = {}
         chosen: dict[Key, Tensor] = {}
+        _unmerge(roots, (), where, rank)
         for number in range(len(self.steps) - 1, -1, -1):
             step = self.steps[number]
-            pointer = _lookup(step.pointers, [chosen[key] for key in step.others], rank[number])
-            size = 1
-            for count in step.ks:
-                size *= count
-            chosen[step.key] = pointer // size
-            rank.update(zip(step.inputs, _unravel(pointer % size, step.ks), strict=True))
+            others = [chosen[key] for key in step.others]
+            pointer = _lookup(step.pointers, others, rank[number])
+            chosen[step.key] = pointer // step.width
+            _unmerge(step.merges, (chosen[step.key], *others), pointer % step.width, rank)
         return chosen
 
-    def _finish(
-        self, chosen: Mapping[Key, Tensor], scores: Tensor, names: list[str]
-    ) -> tuple[Assignment, Tensor]:
+    def _finish(self, chosen: Mapping[Key, Tensor], scores: Tensor, names: list[str]) -> tuple[Assignment, Tensor]:
         """Ranks first; missing ones repeat state 0 and score `-inf`."""
         short = self.k - scores.shape[-1]
         scores = torch.nn.functional.pad(scores, (0, short), value=-torch.inf).movedim(-1, 0)
@@ -155,13 +170,12 @@ class _KBest:
         return states, scores
 
 
-def _unravel(flat: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Positions in an array of these sizes, the last varying fastest."""
-    found = []
-    for size in reversed(sizes):
-        found.append(flat % size)
-        flat = flat // size
-    return found[::-1]
+def _unmerge(merges: Sequence[_Merge], states: Sequence[Tensor], place: Tensor, rank: dict[int, Tensor]) -> None:
+    """The rank that each merged list contributed, last merge first."""
+    for merge in reversed(merges):
+        pointer = _lookup(merge.pointers, states, place)
+        rank[merge.table] = pointer % merge.width
+        place = pointer // merge.width
 
 
 def _lookup(table: Tensor, states: Sequence[Tensor], rank: Tensor) -> Tensor:

@@ -27,9 +27,7 @@ class Order:
     complete: bool = True
 
 
-def best_order(
-    scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, int], limit: int | None = None
-) -> Order:
+def best_order(scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, int], limit: int | None = None) -> Order:
     """The better of two greedy orders, by fill-in and by table size (Koller & Friedman 2009, section 9.4.3).
 
     Args:

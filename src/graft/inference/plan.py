@@ -209,9 +209,7 @@ class _Planner:
                 found += (letter,)
         return found
 
-    def _chain_letter(
-        self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]
-    ) -> str | None:
+    def _chain_letter(self, names: list[str], tables: Mapping[int, Sketch], common: tuple[str, ...]) -> str | None:
         """The axis along which a component is a chain, if it is one."""
         if len(names) > 1:
             return None

@@ -104,9 +104,7 @@ class Problem:
         return node.kind == "conditional" and node.head.name not in self.unknowns
 
 
-def pose(
-    situation: Situation, ask: Collection[str] = (), everything: bool = False, scored: bool = True
-) -> Problem:
+def pose(situation: Situation, ask: Collection[str] = (), everything: bool = False, scored: bool = True) -> Problem:
     """Set up the sum for a query.
 
     Args:
@@ -122,7 +120,9 @@ def pose(
     known = {name for name, given in situation.given.items() if given.value is not None}
     weighed = {name for name, given in situation.given.items() if given.log_mask is not None}
     cells = {n for n, g in situation.given.items() if g.cells is not None}
-    open_units = {n for n in cells if _must_open(graph, n)}
+    # a continuous leaf drops out, a vector of units is an unknown when the query is about it
+    asked = {n for n in cells if graph.variables[n].is_discrete and (n in ask or everything)}
+    open_units = {n for n in cells if _must_open(graph, n)} | asked
     wanted = set(ask) | weighed | open_units
     if everything:
         wanted |= {name for name in graph.random if name not in known}
@@ -297,12 +297,20 @@ def _scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
             store.values[name] = Value(given.value)
             if given.cells is not None:
                 cells[name] = given.cells
-    graph = situation.graph
-    nodes = [n for name in problem.relevant.functions for n in graph.variables[name].functions]
-    order = schedule(nodes, graph.variables)
-    Runner(store, _never, situation.ready).run(order)
+    _compute(problem, store)
     apart = frozenset(name for name, u in problem.unknowns.items() if _apart(u))
     return Scorer(store, situation.ready, cells), UnitScorer(store, apart)
+
+
+def _compute(problem: Problem, store: Store) -> None:
+    """The functions that the query needs; those of inputs alone once per call, and with gradients if wanted."""
+    situation, graph, grad = problem.situation, problem.situation.graph, torch.is_grad_enabled()
+    kept = {name: value for name, (had, value) in situation.made.items() if had or not grad}
+    store.values.update({name: value for name, value in kept.items() if name not in store.values})
+    wanted = [name for name in problem.relevant.functions if name not in kept]
+    nodes = [node for name in wanted for node in graph.variables[name].functions]
+    Runner(store, _never, situation.ready).run(schedule(nodes, graph.variables))
+    situation.made.update({name: (grad, store.values[name]) for name in wanted if graph.of_inputs(name)})
 
 
 def _never(_: object) -> Tensor:

@@ -77,6 +77,10 @@ def join(model: FactorGraph, guide: FactorGraph) -> Program:
             raise FormulaError(f"the guide gives {name}, which the model computes", node.formula.text, node.head.span)
         if other is not None:
             proposes.append(name)
+        elif not variable.is_computed:
+            node = variable.nodes[0]
+            rule = f"the guide draws {name}, which the model does not have: its density would have no counterpart"
+            raise FormulaError(rule, node.formula.text, node.head.span)
     program = Program(model, guide, tuple(proposes))
     # what the guide conditions on is evidence: only what the two make is checked for cycles
     schedule(program.producers(frozenset()), program.variables)

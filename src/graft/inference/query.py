@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -33,20 +33,30 @@ class Query:
     problem: Problem
     budget: int
     chains: bool = True
+    _tables: tuple[bool, list[LogTable]] | None = field(default=None, repr=False)
+    _swept: tuple[bool, Swept] | None = field(default=None, repr=False)
 
     @cached_property
     def plan(self) -> Plan:
         return make(self.problem, self.budget, chains=self.chains)
 
-    @cached_property
+    @property
     def tables(self) -> list[LogTable]:
+        """The log-tables; those made without gradients are not kept for who wants them."""
         _ = self.plan  # refuse before anything is allocated
-        with ordinary():
-            return self.problem.tables()
+        want = torch.is_grad_enabled()
+        if self._tables is None or (want and not self._tables[0]):
+            with ordinary():
+                self._tables = (want, self.problem.tables())
+        return self._tables[1]
 
-    @cached_property
+    @property
     def swept(self) -> Swept:
-        return sweep(self.problem, self.plan, self.tables)
+        """The summing sweep; one made without gradients is not kept for who wants them."""
+        want = torch.is_grad_enabled()
+        if self._swept is None or (want and not self._swept[0]):
+            self._swept = (want, sweep(self.problem, self.plan, self.tables))
+        return self._swept[1]
 
     @property
     def log_partition(self) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from graft.distributions.marginal import log_prob_observed
+from graft.distributions.marginal import log_prob, log_prob_observed
 from graft.graph.nodes import Node
 from graft.inference.frame import Frame
 
@@ -45,7 +45,7 @@ class Ready:
     def log_prob(self, value: Tensor, slots: int, frame: Frame) -> Tensor:
         """The log-density at a compact value (slots, batch, letters, event): (slots, batch, letters)."""
         moved = _slotwise(value, slots, lambda v: frame.restore(v, self.node.letters))
-        found = self.output.log_prob(moved)
+        found = log_prob(self.output, moved)
         return _slotwise(found, slots, lambda v: frame.compact(v, self.node.letters))
 
     def log_prob_observed(self, value: Tensor, there: Tensor, frame: Frame, who: str) -> Tensor:

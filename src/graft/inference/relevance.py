@@ -26,9 +26,7 @@ class Relevant:
     dropped: tuple[str, ...]
 
 
-def relevant(
-    graph: FactorGraph, known: Collection[str], wanted: Collection[str], scored: bool = True
-) -> Relevant:
+def relevant(graph: FactorGraph, known: Collection[str], wanted: Collection[str], scored: bool = True) -> Relevant:
     """Keep the ancestors of what is known or asked for: the rest sums to one (Shachter 1986).
 
     Args:

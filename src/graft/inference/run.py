@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
-from graft.errors import ShapeError
+from graft.errors import IntractableError, ShapeError
 from graft.factors.base import Call
 from graft.factors.recurrent import Recurrent
 from graft.graph.nodes import Node, Variable, element_of
@@ -35,10 +35,13 @@ class Runner:
         store: holds what is known; results go there.
         draw: how to draw.
         ready: outputs of factors that read only inputs.
+        separate: variables some cells of which are known, so that the others must be independent of them.
     """
 
-    def __init__(self, store: Store, draw: Draw, ready: Mapping[Node, Ready]) -> None:
-        self.store, self.draw, self.ready = store, draw, ready
+    def __init__(
+        self, store: Store, draw: Draw, ready: Mapping[Node, Ready], separate: frozenset[str] = frozenset()
+    ) -> None:
+        self.store, self.draw, self.ready, self.separate = store, draw, ready, separate
         #: per level of nesting: the parts of variables that are not whole yet
         self.levels: list[dict[str, list[Piece]]] = []
 
@@ -100,7 +103,16 @@ class Runner:
         if node.kind == "function":
             return function_value(out, slots, node, lead, variable)
         dist = checked(out, node, lead, variable)
+        self._separable(dist, variable)
         return Value(self.draw(dist.expand(lead)))
+
+    def _separable(self, dist: Distribution, variable: Variable) -> None:
+        base = dist.base_dist if isinstance(dist, Independent) else dist
+        if variable.name in self.separate and base.event_shape:
+            raise IntractableError(
+                f"{variable.name} has missing cells, which {type(base).__name__} couples to the known ones: "
+                "drawing them is not built; give the vector in full, or not at all"
+            )
 
     def _from_ready(self, ready: Ready) -> Value:
         node, frame = ready.node, self.store.frame

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from graft.distributions.marginal import log_prob_observed
+from graft.distributions.marginal import log_prob, log_prob_observed
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import TablePotential
 from graft.graph.nodes import Node
@@ -62,7 +62,7 @@ class Scorer:
         tensor = _some_state(value.aligned(slots))
         cells = self.cells.get(node.head.name)
         if cells is None:
-            return dist.log_prob(tensor), slots
+            return log_prob(dist, tensor), slots
         there = store.read_cells(node, cells, where).aligned(slots)
         return log_prob_observed(dist, tensor, ~there, str(node)), slots
 
@@ -171,7 +171,12 @@ def _looked_up(
         table = table.squeeze(known)
     order = [table.dim() - len(unknown) + place for place in range(len(unknown))]
     rest = [d for d in range(table.dim()) if d not in order]
-    return table.permute((*order, *rest,)), (*unknown, *parents)
+    return table.permute(
+        (
+            *order,
+            *rest,
+        )
+    ), (*unknown, *parents)
 
 
 def _no_nan(table: LogTable, frame: Frame, node: Node) -> None:

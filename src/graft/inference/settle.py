@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,12 @@ from graft.errors import GraftError, ShapeError
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Variable
 from graft.graph.parse import RESERVED
-from graft.inference.clean import Given, clean
+from graft.inference.clean import Given, both, clean
 from graft.inference.evidence import Missing, Partial, Soft
 from graft.inference.frame import Existence, Frame, existence_of
 from graft.inference.inputs_only import Asked, InputsOnly
 from graft.inference.shapes_of import Sizes, note, raw
+from graft.inference.values import Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +30,39 @@ class Situation:
         frame: batch, sizes, existence.
         given: cleaned and compact values and evidence, by name.
         ready: outputs of factors that read only inputs, made when first asked for.
+        made: values of functions that no random variable reaches, likewise. All sums of one call share both, so that
+            a network with dropout is the same network in numerator and normaliser.
     """
 
     graph: FactorGraph
     frame: Frame
     given: Mapping[str, Given]
     ready: InputsOnly
+    made: dict[str, tuple[bool, Value]] = field(default_factory=dict)
+
+    def without(self, names: Collection[str]) -> Situation:
+        """The same call without what it knows of some variables."""
+        return replace(self, given={n: g for n, g in self.given.items() if n not in names})
+
+    def extended(self, values: Mapping[str, Any]) -> Situation:
+        """The same call with more values of random variables.
+
+        Raises:
+            GraftError: names that are not random, or values that do not fit the call.
+        """
+        _names(self.graph, values)
+        known = Sizes({})
+        known.batch_is(self.frame.batch, "the evidence")
+        for letter, size in self.frame.sizes.items():
+            known.axis_is(letter, size, "the evidence")
+        given = dict(self.given)
+        for name, value in values.items():
+            variable = self.graph.variables[name]
+            if not variable.is_random:
+                raise GraftError(f"{name} is not random: it belongs to what is given")
+            note(known, variable, value)
+            given[name] = both(clean(variable, value, self.frame), self.given.get(name), variable)
+        return replace(self, given=given)
 
 
 def settle(
@@ -110,6 +138,8 @@ def _may_replace(graph: FactorGraph, variable: Variable) -> None:
 
 
 def _sizes(graph: FactorGraph, sizes: Mapping[str, int]) -> Mapping[str, int]:
+    if not isinstance(sizes, Mapping):
+        raise GraftError(f"sizes must be a dict of whole numbers by axis, not {type(sizes).__name__}")
     for letter, size in sizes.items():
         if letter not in graph.letters:
             raise GraftError(f"sizes names axis {letter!r}; this model has {', '.join(graph.letters) or 'none'}")
@@ -126,10 +156,13 @@ def _by_axis(graph: FactorGraph, given: Any, what: str) -> dict[str, Tensor]:
         if len(axes) != 1:
             raise GraftError(f"{what} must be a dict by axis: this model has the axes {', '.join(axes) or 'none'}")
         given = {axes[0]: given}
+    if not isinstance(given, Mapping) or not all(isinstance(value, Tensor) for value in given.values()):
+        raise GraftError(f"{what} must be a tensor, or a dict of tensors by axis, not {type(given).__name__}")
     for letter, value in given.items():
         if letter not in graph.letters:
             raise GraftError(f"{what} names axis {letter!r}; this model has {', '.join(graph.letters) or 'none'}")
-        bad = value.dtype != torch.bool if what == "mask" else value.is_floating_point() or value.is_complex()
+        whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+        bad = value.dtype != torch.bool if what == "mask" else not whole
         if bad:
             kind = "boolean" if what == "mask" else "integer"
             raise GraftError(f"{what} of axis {letter!r} must be {kind}, not {value.dtype}")

@@ -165,7 +165,13 @@ class Grounded:
         lead = slots + frame.rank
         rest = [lead + i for i, x in enumerate(table.letters) if x not in self.common]
         shared = [lead + table.letters.index(x) for x in self.common if x in table.letters]
-        tensor = tensor.permute((*rest, *range(lead), *shared,))
+        tensor = tensor.permute(
+            (
+                *rest,
+                *range(lead),
+                *shared,
+            )
+        )
         for place, letter in enumerate(self.common):
             if letter not in table.letters:
                 tensor = tensor.unsqueeze(len(rest) + lead + place)
@@ -226,12 +232,15 @@ def _with_axes(problem: Problem, name: str, states: Tensor, letters: tuple[str, 
     """(draws, batch, letters) with the letters in the order of the variable's axes."""
     start = 1 + problem.frame.rank
     order = [start + letters.index(x) for x in problem.unknowns[name].axes]
-    return states.permute((*range(start), *order,))
+    return states.permute(
+        (
+            *range(start),
+            *order,
+        )
+    )
 
 
-def _pick_local(
-    problem: Problem, step: Local, record: Dense, found: Assignment, choose: Choose, draws: int
-) -> Tensor:
+def _pick_local(problem: Problem, step: Local, record: Dense, found: Assignment, choose: Choose, draws: int) -> Tensor:
     unknown = problem.unknowns[step.name]
     index = [_looked(problem, slot, unknown.axes, found) for slot in step.others]
     weights = entries(record.tensor, index)
@@ -257,16 +266,19 @@ def _looked(problem: Problem, slot: Term, letters: tuple[str, ...], found: Assig
         elif isinstance(index, Axis):
             tensor = shifted(tensor, dim, index.offset, (0, size), size, lengths, fill)
     start = 1 + frame.rank
-    tensor = tensor.permute((*range(start), *(start + labels.index(x) for x in letters if x in labels),))
+    tensor = tensor.permute(
+        (
+            *range(start),
+            *(start + labels.index(x) for x in letters if x in labels),
+        )
+    )
     for place, letter in enumerate(letters):
         if letter not in labels:
             tensor = tensor.unsqueeze(start + place)
     return tensor
 
 
-def _pick_general(
-    problem: Problem, step: General, records: Sequence[Dense], choose: Choose, draws: int
-) -> Assignment:
+def _pick_general(problem: Problem, step: General, records: Sequence[Dense], choose: Choose, draws: int) -> Assignment:
     chosen: dict[Key, Tensor] = {}
     rest = (*problem.frame.batch, *(problem.sizes[x] for x in step.common))
     for key, joint in reversed(list(zip(step.order.keys, records, strict=True))):

@@ -102,9 +102,7 @@ class UnitScorer:
         states = tuple(int(self.store.variables[s.name].support.states or 0) for s in slots)  # type: ignore[union-attr]
         return states + self.store.frame.batch + tuple(where[x][1] - where[x][0] for x in node.letters)
 
-    def _coefficients(
-        self, node: Node, place: int, where: Windows
-    ) -> tuple[Tensor, tuple[Term, ...]]:
+    def _coefficients(self, node: Node, place: int, where: Windows) -> tuple[Tensor, tuple[Term, ...]]:
         """(slots, batch, letters, units): what one unit adds when it is on."""
         store, module = self.store, node.module
         assert isinstance(module, LinearPotential)

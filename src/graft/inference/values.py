@@ -26,7 +26,12 @@ class Value:
         """The tensor with its leading dimensions in the order of `slots`, size 1 for those it lacks."""
         kept = [slot for slot in slots if slot in self.slots]
         rest = range(len(self.slots), self.tensor.dim())
-        tensor = self.tensor.permute((*(self.slots.index(slot) for slot in kept), *rest,))
+        tensor = self.tensor.permute(
+            (
+                *(self.slots.index(slot) for slot in kept),
+                *rest,
+            )
+        )
         for place, slot in enumerate(slots):
             if slot not in self.slots:
                 tensor = tensor.unsqueeze(place)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from graft.errors import GraftError
+from graft.inference.arguments import BUDGET
 from graft.inference.plan import make
 from graft.inference.problem import pose
 from graft.inference.program import join, propose
@@ -16,7 +17,6 @@ from graft.inference.settle import settle
 from graft.inference.sweep import sweep
 from graft.model import Model
 from graft.objectives.base import Objective, split
-from graft.posterior import BUDGET
 
 
 class ELBO(Objective):

@@ -8,6 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from graft.errors import GraftError
+from graft.inference.arguments import BUDGET
+from graft.inference.query import ask
+from graft.inference.ratio import log_probability
 from graft.model import Model
 from graft.objectives.base import Objective, split
 
@@ -45,11 +48,13 @@ class Likelihood(Objective):
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         values, options = split(batch)
-        parts = {"log_prob": self.model.log_prob(values, **options)}
-        if self.given:
-            known = {n: v for n, v in values.items() if n in self.given or self.model.graph.variables[n].is_input}
-            parts["given"] = -self.model.log_prob(known, **options)
-        return parts
+        situation = self.model.settled(values, **options)
+        if not self.given:
+            return {"log_prob": log_probability(situation, BUDGET)}
+        hidden = [name for name in self.model.graph.random if name in values and name not in self.given]
+        # one situation: both sums read the same outputs of networks, and the normalisers cancel
+        joint, evidence = (ask(one, BUDGET, True).log_partition for one in (situation, situation.without(hidden)))
+        return {"log_prob": joint, "given": -evidence}
 
     def draw(self, path: Any = None) -> Any:
         """The diagram of the model; see `Model.draw`."""

@@ -25,7 +25,12 @@ class Dense:
     def aligned(self, keys: Sequence[Hashable]) -> Tensor:
         """The tensor with its leading dimensions in the order of `keys`, size 1 for those it lacks."""
         mine = [self.keys.index(key) for key in keys if key in self.keys]
-        tensor = self.tensor.permute((*mine, *range(len(self.keys), self.tensor.dim()),))
+        tensor = self.tensor.permute(
+            (
+                *mine,
+                *range(len(self.keys), self.tensor.dim()),
+            )
+        )
         for place, key in enumerate(keys):
             if key not in self.keys:
                 tensor = tensor.unsqueeze(place)
@@ -66,7 +71,13 @@ def entries(table: Tensor, index: Sequence[Tensor]) -> Tensor:
     """
     count = len(index)
     rest = table.shape[1 + count :]
-    flat = table.permute((*range(1 + count, table.dim()), 0, *range(1, 1 + count),))
+    flat = table.permute(
+        (
+            *range(1 + count, table.dim()),
+            0,
+            *range(1, 1 + count),
+        )
+    )
     flat = flat.reshape(*rest, table.shape[0], prod(table.shape[1 : 1 + count]))
     place = torch.zeros((1,), dtype=torch.long, device=table.device)
     for states, size in zip(index, table.shape[1 : 1 + count], strict=True):

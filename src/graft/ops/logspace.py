@@ -9,9 +9,7 @@ from torch import Tensor
 NEG_INF = float("-inf")
 
 
-def logsumexp(
-    x: Float[Tensor, "*shape"], dim: int | tuple[int, ...], keepdim: bool = False
-) -> Float[Tensor, "*rest"]:
+def logsumexp(x: Float[Tensor, "*shape"], dim: int | tuple[int, ...], keepdim: bool = False) -> Float[Tensor, "*rest"]:
     r"""The logarithm of a sum of exponentials, right where everything summed is zero.
 
     $$ y = \log \sum_i e^{x_i}, \qquad \partial y / \partial x_i = e^{x_i - y}. $$

@@ -32,9 +32,7 @@ def describe(module: Any) -> str:
         ('Gaussian(Linear)', 'Linear')
     """
     name = getattr(module, "__name__", type(module).__name__)
-    inner = next(
-        (found for x in ("net", "inner", "cell") if callable(found := getattr(module, x, None))), None
-    )
+    inner = next((found for x in ("net", "inner", "cell") if callable(found := getattr(module, x, None))), None)
     if isinstance(module, Factor) and inner is not None:
         return f"{name}({getattr(inner, '__name__', type(inner).__name__)})"
     return str(name)

@@ -58,11 +58,7 @@ class Cost:
         ).reshape(-1, 2)
 
     def _edges(self, edges: Sequence[Edge], place: dict[str, int]) -> None:
-        found = {
-            tuple(sorted((place[e.source], place[e.target])))
-            for e in edges
-            if e.source and e.source != e.target
-        }
+        found = {tuple(sorted((place[e.source], place[e.target]))) for e in edges if e.source and e.source != e.target}
         ends = sorted(found)
         self.ends = np.array(ends, dtype=int).reshape(-1, 2)
         count = len(self.half)
@@ -74,12 +70,7 @@ class Cost:
             dtype=int,
         ).reshape(-1, 2)
         self.foreign = np.array(
-            [
-                (k, b)
-                for k, pair in enumerate(ends)
-                for b, m in enumerate(self.members)
-                if not set(pair) & set(m)
-            ],
+            [(k, b) for k, pair in enumerate(ends) for b, m in enumerate(self.members) if not set(pair) & set(m)],
             dtype=int,
         ).reshape(-1, 2)
 
@@ -104,14 +95,10 @@ class Cost:
     def _lined_up(self, edges: Sequence[Edge], place: dict[str, int]) -> None:
         """Variables joined by a factor, which had better be straight above or beside each other, and that factor."""
         scopes = {key: names for key, names in _scopes(edges).items() if len(names) == 2}
-        self.joints = np.array(
-            [[place[key], *(place[x] for x in names)] for key, names in scopes.items()], dtype=int
-        )
+        self.joints = np.array([[place[key], *(place[x] for x in names)] for key, names in scopes.items()], dtype=int)
         self.joints = self.joints.reshape(-1, 3)
         yokes = _yokes(edges)
-        self.yokes = np.array(
-            [[place[key], *(place[x] for x in pair)] for key, pair in yokes.items()], dtype=int
-        )
+        self.yokes = np.array([[place[key], *(place[x] for x in pair)] for key, pair in yokes.items()], dtype=int)
         self.yokes = self.yokes.reshape(-1, 3)
         arrows = [(place[e.source], place[e.target]) for e in _arrows(edges) if e.target not in yokes]
         pairs = [*arrows, *((int(a), int(b)) for _, a, b in self.joints)]
@@ -128,9 +115,7 @@ class Cost:
 
     def _faults(self, at: Array, low: Array, high: Array) -> Array:
         i, j = self.pairs.T
-        deep = overlaps(
-            (at - self.air)[:, i], (at + self.air)[:, i], (at - self.air)[:, j], (at + self.air)[:, j]
-        )
+        deep = overlaps((at - self.air)[:, i], (at + self.air)[:, i], (at - self.air)[:, j], (at + self.air)[:, j])
         total = _fault(deep)
         if self.strangers.size:
             k, v = self.strangers.T

@@ -23,9 +23,7 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 _MARGIN = 0.15
 
 
-def draw(
-    graph: FactorGraph, guide: FactorGraph | None = None, path: Any = None, *, networks: bool = False
-) -> Any:
+def draw(graph: FactorGraph, guide: FactorGraph | None = None, path: Any = None, *, networks: bool = False) -> Any:
     """Draw a model, and its guide dashed beside it.
 
     Circles are random variables, double circles computed ones, shaded ones inputs, squares undirected factors.
@@ -54,9 +52,7 @@ def draw(
         1
     """
     if path is not None and Path(path).suffix.lower() not in _SUFFIXES:
-        raise GraftError(
-            f"cannot write a diagram to {str(path)!r}: the suffix must be one of {', '.join(_SUFFIXES)}"
-        )
+        raise GraftError(f"cannot write a diagram to {str(path)!r}: the suffix must be one of {', '.join(_SUFFIXES)}")
     figure = painted(arrange(graph, guide, networks=networks))
     if path is not None:
         _write(figure, Path(path))
@@ -86,9 +82,7 @@ def arrange(graph: FactorGraph, guide: FactorGraph | None = None, *, networks: b
     placed = {s.key: replace(s, at=at) for s, at in zip(symbols, spots, strict=True)}
     routed = route(placed, edges)
     clutter = Clutter(placed.values(), routed)
-    names = [
-        clutter.put(text, around(placed[key], half_size(text, SMALL)), key) for key, text in texts.items()
-    ]
+    names = [clutter.put(text, around(placed[key], half_size(text, SMALL)), key) for key, text in texts.items()]
     inside = _notes([edge for edge in routed if inner(placed, edge)], clutter)
     clutter.borders = list(enclose(boxes, placed, routed, [*names, *inside]))
     lettered = tuple(label(box, clutter) for box in clutter.borders)

@@ -58,9 +58,7 @@ def crossing(a: Array, b: Array, c: Array, d: Array) -> Flags:
 
 
 def _side(a: Array, b: Array, c: Array) -> Array:
-    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (
-        c[..., 0] - a[..., 0]
-    )
+    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 
 
 def bezier(points: Array, count: int = 33) -> Array:

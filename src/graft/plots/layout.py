@@ -21,9 +21,7 @@ _CELL = 0.45
 _SWEEPS, _REACH = 12, 4
 
 
-def place(
-    symbols: Sequence[Symbol], edges: Sequence[Edge], boxes: Sequence[Box], room: float = 0.0
-) -> list[Point]:
+def place(symbols: Sequence[Symbol], edges: Sequence[Edge], boxes: Sequence[Box], room: float = 0.0) -> list[Point]:
     """The centre of every symbol.
 
     Args:

@@ -34,9 +34,7 @@ def samples(diagram: Diagram) -> list[tuple[str, Sample]]:
     return found
 
 
-def paint_legend(
-    axes: Any, diagram: Diagram, left: float, bottom: float, right: float
-) -> tuple[float, float, float]:
+def paint_legend(axes: Any, diagram: Diagram, left: float, bottom: float, right: float) -> tuple[float, float, float]:
     """Paint the entries below the diagram, row by row.
 
     Returns:

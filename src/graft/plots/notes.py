@@ -83,9 +83,7 @@ def around(symbol: Symbol, half: Point) -> list[tuple[Array, float]]:
     at, size = np.array(symbol.at), np.array(symbol.half) + np.array(half)
     ways = ((1, 0), (-1, 0), (0, -1), (0, 1), (0.9, -0.9), (-0.9, -0.9), (0.9, 0.9), (-0.9, 0.9))
     return [
-        (at + np.array(way) * (size + gap), 0.3 * rank + gap)
-        for gap in (0.05, 0.12)
-        for rank, way in enumerate(ways)
+        (at + np.array(way) * (size + gap), 0.3 * rank + gap) for gap in (0.05, 0.12) for rank, way in enumerate(ways)
     ]
 
 
@@ -133,9 +131,7 @@ def inner(symbols: Mapping[str, Symbol], edge: Edge) -> bool:
     return not edge.source or set(symbols[edge.source].letters) == set(symbols[edge.target].letters)
 
 
-def _belongings(
-    symbols: Mapping[str, Symbol], edges: Sequence[Edge], notes: Sequence[Note]
-) -> list[tuple[str, Array]]:
+def _belongings(symbols: Mapping[str, Symbol], edges: Sequence[Edge], notes: Sequence[Note]) -> list[tuple[str, Array]]:
     """What stretches the boxes of a symbol: its loops and starts, half of a line each, and its texts."""
     found = [(n.of, np.array([np.array(n.at) - n.half, np.array(n.at) + n.half])) for n in notes if n.of]
     for edge in edges:

@@ -20,15 +20,11 @@ def paint_symbol(axes: Any, symbol: Symbol) -> None:
 
     (x, y), (w, h) = symbol.at, symbol.half
     if symbol.kind == "factor":
-        axes.add_patch(
-            Rectangle((x - w, y - h), 2 * w, 2 * h, facecolor=INK, edgecolor=INK, lw=_WIDTH, zorder=4)
-        )
+        axes.add_patch(Rectangle((x - w, y - h), 2 * w, 2 * h, facecolor=INK, edgecolor=INK, lw=_WIDTH, zorder=4))
         return
     line = DASH if symbol.guide else "solid"
     face, edge = (SHADE, "none") if symbol.kind == "input" else ("white", INK)
-    axes.add_patch(
-        Ellipse((x, y), 2 * w, 2 * h, facecolor=face, edgecolor=edge, lw=_WIDTH, ls=line, zorder=4)
-    )
+    axes.add_patch(Ellipse((x, y), 2 * w, 2 * h, facecolor=face, edgecolor=edge, lw=_WIDTH, ls=line, zorder=4))
     if symbol.kind == "computed":
         inner = Ellipse((x, y), 2 * w - 0.09, 2 * h - 0.09, fill=False, edgecolor=INK, lw=0.7, zorder=4)
         axes.add_patch(inner)
@@ -44,9 +40,7 @@ def paint_edge(axes: Any, edge: Edge) -> None:
         points, triangle = _head(points)
         face = INK if edge.head == "filled" else "white"
         axes.add_patch(
-            Polygon(
-                triangle, closed=True, facecolor=face, edgecolor=INK, lw=0.9, zorder=3.5, joinstyle="miter"
-            )
+            Polygon(triangle, closed=True, facecolor=face, edgecolor=INK, lw=0.9, zorder=3.5, joinstyle="miter")
         )
     style = DASH if edge.guide else "solid"
     axes.plot(points[:, 0], points[:, 1], color=INK, lw=_WIDTH, ls=style, zorder=3, solid_capstyle="butt")

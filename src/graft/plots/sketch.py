@@ -49,9 +49,7 @@ def edges_of(graph: FactorGraph, guide: FactorGraph | None) -> list[Edge]:
     variables = {**(guide.variables if guide else {}), **graph.variables}
     found: list[Edge] = []
     for node, dashed in factors_of(graph, guide):
-        found += (
-            _lines(node, dashed, variables) if node.kind == "potential" else _arrows(node, dashed, variables)
-        )
+        found += _lines(node, dashed, variables) if node.kind == "potential" else _arrows(node, dashed, variables)
     found = list(dict.fromkeys(found))
     plain = {_ends(edge) for edge in found if not edge.notes}
     # an element that reads the same element of another variable is what the plain arrow says already
@@ -68,9 +66,7 @@ def _same_element(edge: Edge) -> bool:
 
 def _lines(node: Node, guide: bool, variables: Mapping[str, Variable]) -> list[Edge]:
     return [
-        Edge(
-            term.name, square(node, guide), guide, "none", _shifted(term), _line_notes(term, node, variables)
-        )
+        Edge(term.name, square(node, guide), guide, "none", _shifted(term), _line_notes(term, node, variables))
         for term in node.terms
     ]
 
@@ -83,9 +79,7 @@ def _line_notes(term: Term, node: Node, variables: Mapping[str, Variable]) -> tu
 def _arrows(node: Node, guide: bool, variables: Mapping[str, Variable]) -> list[Edge]:
     head: Head = "hollow" if node.kind == "function" else "filled"
     name = node.head.name
-    found = [
-        Edge(t.name, name, guide, head, _shifted(t), _arrow_notes(t, node, variables)) for t in node.reads
-    ]
+    found = [Edge(t.name, name, guide, head, _shifted(t), _arrow_notes(t, node, variables)) for t in node.reads]
     start = _elements(node.head, variables[name])
     if start and not found:
         return [Edge("", name, guide, head, False, ((_joined(start), "middle"),))]

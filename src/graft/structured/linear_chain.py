@@ -259,9 +259,7 @@ class LinearChain:
 
     # Inside, rows are flat and existing elements stand at the front, so that the kernels need lengths only.
 
-    def _existence(
-        self, lengths: Tensor | None, mask: Tensor | None, device: torch.device
-    ) -> Bool[Tensor, "b t"]:
+    def _existence(self, lengths: Tensor | None, mask: Tensor | None, device: torch.device) -> Bool[Tensor, "b t"]:
         """Which elements exist, in the caller's order; without elements there is one that does not exist."""
         if lengths is not None and mask is not None:
             raise GraftError("give lengths or mask, not both")
@@ -314,9 +312,7 @@ class LinearChain:
         states = pad(states, (0, self._exists.shape[1] - self.length))
         states = torch.where(self._by_row(self._exists), states, 0).long()
         if bool(((states < 0) | (states >= self.states)).any()):
-            raise GraftError(
-                f"states must be in 0..{self.states - 1} at existing elements, not {_range(states)}"
-            )
+            raise GraftError(f"states must be in 0..{self.states - 1} at existing elements, not {_range(states)}")
         if self._order is None:
             return states
         return states.gather(-1, self._by_row(self._order).expand_as(states))
