@@ -118,7 +118,7 @@ class Posterior:
             found = self._situation.given.get(name)
             if found is not None and found.log_mask is None and found.cells is None:
                 raise GraftError(f"{name} is evidence already")
-        if self._situation.frame.batch or any(n in self._situation.graph.inputs for n in self._situation.given):
+        if self._situation.frame.batch or self._situation.frame.existence or self._situation.given:
             merged = self._situation.extended(asked)
         else:  # nothing tells a batch shape yet, the values may
             merged = self._anew(asked)

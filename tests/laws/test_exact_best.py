@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from tests.reference.bulk import cases, close, given, possible, posterior
+from tests.reference.bulk import cases, close, drawable, given, possible, posterior
 from tests.reference.case import Case
 
 
@@ -54,7 +54,7 @@ def check_ranks(one: Case, values: dict, scores: torch.Tensor, row: tuple[int, .
 def test_samples_have_the_frequencies_of_the_marginals(family):
     """6 sigma in each cell: about 1e-8 to fail by chance over some 2e4 cells times 2e-9 each, were seeds not fixed."""
     draws = 400
-    for number, one in enumerate(possible(family)):
+    for number, one in enumerate(drawable(family)):
         values = posterior(one).sample((draws,), seed=number)
         check_values(one, values, (draws,))
         for row in one.rows:
@@ -74,7 +74,7 @@ def check_cell(one: Case, values: dict, row, key, draws: int) -> None:
 def test_samples_are_possible_and_their_pairs_are_right(family):
     """The whole assignment of every draw has a probability; that of the commonest one is met to 6 sigma."""
     draws = 300
-    for number, one in enumerate(possible(family)):
+    for number, one in enumerate(drawable(family)):
         values = posterior(one).sample((draws,), seed=100 + number)
         for row in one.rows:
             joint = one.joints[row]
@@ -97,7 +97,7 @@ def states_of(one: Case, values: dict, row, key, draws: int) -> torch.Tensor:
 
 
 def test_seeds_repeat_and_leave_the_global_state_alone(family):
-    for one in possible(family, 2):
+    for one in drawable(family, 2):
         before = torch.random.get_rng_state()
         first, again = (given(one).sample((3,), seed=5) for _ in range(2))
         assert torch.equal(before, torch.random.get_rng_state())

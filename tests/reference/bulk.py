@@ -28,6 +28,11 @@ def possible(family: str, seeds: int = SEEDS) -> Iterator[Case]:
     return islice((one for one in cases(family, 20 * seeds) if not one.dead), seeds)
 
 
+def drawable(family: str, seeds: int = SEEDS) -> Iterator[Case]:
+    """Those without missing cells of continuous leaves, which are not drawn where a density couples them."""
+    return islice((one for one in possible(family, 20 * seeds) if not one.maker.missing), seeds)
+
+
 def given(one: Case) -> Posterior:
     """The posterior, asked for anew."""
     return one.model.given(one.values, **one.options)

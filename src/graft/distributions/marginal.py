@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, MultivariateNormal
 
 from graft.errors import GraftError
 
 
-def log_prob(dist: Distribution, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def log_prob(dist: Distribution, value: Shaped[Tensor, " ..."]) -> Float[Tensor, "..."]:
     """The log-density; of an empty batch too, which torch's `Independent` refuses.
 
     Example:
@@ -28,7 +28,7 @@ def log_prob(dist: Distribution, value: Float[Tensor, "..."]) -> Float[Tensor, "
 
 
 def log_prob_observed(
-    dist: Distribution, value: Float[Tensor, "..."], observed: Bool[Tensor, "..."], who: str = "the value"
+    dist: Distribution, value: Shaped[Tensor, "..."], observed: Bool[Tensor, "..."], who: str = "the value"
 ) -> Float[Tensor, "..."]:
     r"""$\log p(x_o)$ where only the cells $o$ of an event were observed.
 

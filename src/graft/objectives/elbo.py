@@ -35,6 +35,7 @@ class ELBO(Objective):
     Source: Kingma & Welling 2014, eq. 3; Rezende, Mohamed & Wierstra 2014.
 
     Example:
+        >>> import torch
         >>> from graft.factors import Gaussian
         >>> from torch import nn
         >>> p = Model({"z": Gaussian(dim=2), "x | z": Gaussian(nn.Linear(2, 6), dim=3)})
