@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -251,8 +252,25 @@ def named(key: Hashable) -> str:
 def too_wide(clique: Sequence[str], states: int, size: int, budget: int, how: str) -> IntractableError:
     """The error for a table that does not fit."""
     shown = ", ".join(clique[:12]) + (f", ... ({len(clique)} in all)" if len(clique) > 12 else "")
+    # the axis of a vector's units has no name in formulas
+    shown = re.sub(r",?@\w+", "", shown).replace("[]", "")
+    more = f", or a budget= above {written(size)} if the machine has it" if size < MOST else ""
     return IntractableError(
-        f"too wide for exact inference: the clique {{{shown}}} has {states:.3g} joint states; {how} with its batch it "
-        f"takes at least {size:.3g} bytes, the budget is {budget:.3g}. What would serve: giving some of these "
-        f"variables as evidence, a smaller batch, or budget={size:.2g} if the machine has it"
+        f"too wide for exact inference: the clique {{{shown}}} has {written(states)} joint states; {how} with its batch "
+        f"it takes at least {written(size)} bytes, the budget is {written(budget)}. What would serve: giving some of "
+        f"these variables as evidence, a smaller batch{more}"
     )
+
+
+#: Bytes beyond which no machine helps, so that no larger budget is suggested.
+MOST = 2**42
+
+
+def written(count: int) -> str:
+    """A count, also one beyond the range of floats.
+
+    Example:
+        >>> written(2**784), written(1024)
+        ('about 10^236', '1.02e+03')
+    """
+    return f"{count:.3g}" if count < 10**15 else f"about 10^{int((count.bit_length() - 1) * 0.30103)}"
