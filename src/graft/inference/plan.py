@@ -256,9 +256,9 @@ def too_wide(clique: Sequence[str], states: int, size: int, budget: int, how: st
     shown = re.sub(r",?@\w+", "", shown).replace("[]", "")
     more = f", or a budget= above {written(size)} if the machine has it" if size < MOST else ""
     return IntractableError(
-        f"too wide for exact inference: the clique {{{shown}}} has {written(states)} joint states; {how} with its batch "
-        f"it takes at least {written(size)} bytes, the budget is {written(budget)}. What would serve: giving some of "
-        f"these variables as evidence, a smaller batch{more}"
+        f"too wide for exact inference: the clique {{{shown}}} has {written(states)} joint states; {how} with its "
+        f"batch it takes at least {written(size)} bytes, the budget is {written(budget)}. What would serve: giving "
+        f"some of these variables as evidence, a smaller batch{more}"
     )
 
 
