@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,11 +24,13 @@ class Given:
         value: (batch, axes, event); None if the variable is not fully observed.
         log_mask: (batch, axes, states): evidence on the states of a discrete unknown.
         cells: (batch, axes, event): True where a cell of the value is missing.
+        dead: (batch): rows in which a later value contradicts the known cells of an earlier one.
     """
 
     value: Tensor | None = None
     log_mask: Tensor | None = None
     cells: Tensor | None = None
+    dead: Tensor | None = None
 
 
 def clean(variable: Variable, given: Any, frame: Frame) -> Given:
@@ -154,13 +156,13 @@ def as_weights(given: Given, variable: Variable) -> Given:
     return Given(log_mask=_log(variable.support.encode(given.value).unsqueeze(-1) == states))
 
 
-def both(now: Given, before: Given | None, variable: Variable) -> Given:
+def both(now: Given, before: Given | None, variable: Variable, rank: int) -> Given:
     """Later evidence on a variable together with what was known before of its states or cells."""
     if before is None or (before.log_mask is None and before.cells is None):
         return now
     assert variable.support is not None or before.cells is not None
     if before.log_mask is None:
-        return _fitting(now, before, variable)
+        return _fitting(now, before, variable, rank)
     if now.log_mask is not None:
         return Given(log_mask=now.log_mask + before.log_mask)
     assert now.value is not None and variable.support is not None and variable.support.states is not None
@@ -169,13 +171,10 @@ def both(now: Given, before: Given | None, variable: Variable) -> Given:
     return Given(log_mask=torch.where(one, before.log_mask, -torch.inf))
 
 
-def _fitting(now: Given, before: Given, variable: Variable) -> Given:
-    """A value for missing cells must repeat the known ones."""
+def _fitting(now: Given, before: Given, variable: Variable, rank: int) -> Given:
+    """A value that fills missing cells, with the rows in which it does not repeat the known ones."""
     assert before.value is not None and before.cells is not None
     if now.value is None or now.cells is not None:
         raise GraftError(f"{variable.name} has missing cells: give it in full, or not at all")
     wrong = (now.value != before.value) & ~before.cells
-    if bool(wrong.any()):
-        place = tuple(int(i) for i in wrong.nonzero()[0])
-        raise GraftError(f"{variable.name} at {place} contradicts its observed cells: the evidence has another value")
-    return now
+    return replace(now, dead=wrong.flatten(rank).any(-1) if wrong.dim() > rank else wrong)

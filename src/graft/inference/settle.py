@@ -61,7 +61,7 @@ class Situation:
             if not variable.is_random:
                 raise GraftError(f"{name} is not random: it belongs to what is given")
             note(known, variable, value)
-            given[name] = both(clean(variable, value, self.frame), self.given.get(name), variable)
+            given[name] = both(clean(variable, value, self.frame), self.given.get(name), variable, self.frame.rank)
         return replace(self, given=given)
 
 
