@@ -123,11 +123,11 @@ class Posterior:
         else:  # nothing tells a batch shape yet, the values may
             merged = self._anew(asked)
         joint, evidence = ask(merged, self._budget, self._chains).log_partition, self.log_partition
-        found = torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
+        result = torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
         for given in merged.given.values():
             if given.dead is not None:
-                found = found.masked_fill(given.dead, -torch.inf)
-        return found
+                result = result.masked_fill(given.dead, -torch.inf)
+        return result
 
     def sample(self, shape: tuple[int, ...] | int = (), *, seed: int | None = None) -> Values:
         """Draw everything not given, jointly.
