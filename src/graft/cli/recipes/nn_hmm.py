@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -68,7 +70,19 @@ def watched(config: Config) -> Outcome:
             if arm != "pretraining" and epoch == config.epochs:
                 bar.console.print(f"{state} on validation data after {epoch} epochs")  # stays, in a log too
 
-        return run(config, told)
+        with one_thread():
+            return run(config, told)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Steps of this size only lose by being split over threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def made(config: Config) -> Path:
