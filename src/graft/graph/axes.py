@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graft.errors import FormulaError
 from graft.graph.parse import EXISTENCE
-from graft.graph.terms import Axis, Element, Formula, Index, Term, Whole
+from graft.graph.terms import Axis, Formula, Index, Term, Whole
 
 
 def axes_of(formulas: Sequence[Formula]) -> dict[str, tuple[str, ...]]:
@@ -111,7 +111,3 @@ def _spelt_out(term: Term, formula: Formula, axes: Mapping[str, tuple[str, ...]]
 def left_offsets(formula: Formula) -> list[Term]:
     """The left terms with an offset, which only potentials may have."""
     return [term for term in formula.left if any(isinstance(index, Axis) and index.offset for index in term.indices)]
-
-
-def has_element(term: Term) -> bool:
-    return any(isinstance(index, Element) for index in term.indices)

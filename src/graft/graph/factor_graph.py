@@ -14,7 +14,6 @@ from graft.graph.checks import check, no_breach_by_name
 from graft.graph.nodes import Node, Variable, kind_of
 from graft.graph.parse import EXISTENCE, parse
 from graft.graph.recurrence import Schedule, schedule
-from graft.graph.terms import Formula
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +184,3 @@ def _supports(node: Node) -> list[tuple[Support | None, Any]]:
     if supports is None or len(supports) != len(node.formula.left):
         return []
     return list(zip(supports, node.formula.left, strict=True))
-
-
-def formula_of(text: str) -> Formula:
-    """A formula by itself, for queries such as ``marginals["y[t-1], y[t]"]``."""
-    return parse(text)

@@ -141,7 +141,7 @@ def unknown_to(situation: Situation, name: str) -> None:
 
 
 def _probe(problem: Problem, terms: tuple[Term, ...], letters: tuple[str, ...]) -> Sketch:
-    if any(term.name in problem.unknowns and _apart(problem.unknowns[term.name]) for term in terms):
+    if any(term.name in problem.unknowns and problem.unknowns[term.name].apart for term in terms):
         raise GraftError("joint tables of vectors of units are not tables of two states: ask for each vector alone")
     if len(set(terms)) < len(terms):
         raise GraftError("a joint table needs different terms")
@@ -154,14 +154,10 @@ def _probe(problem: Problem, terms: tuple[Term, ...], letters: tuple[str, ...]) 
     return Sketch(terms, letters, window=window)
 
 
-def _apart(unknown: Unknown) -> bool:
-    return bool(unknown.axes) and unknown.axes[-1].startswith("@")
-
-
 def as_distribution(grad: Tensor, unknown: Unknown, situation: Situation) -> Distribution:
     """A marginal, (states, batch, axes), as a distribution over the variable, in the user's order."""
     variable, frame = situation.graph.variables[unknown.name], situation.frame
-    if _apart(unknown):
+    if unknown.apart:
         return _units(visible(grad[1], variable.axes, frame), variable)
     probs = grad.movedim(0, -1)
     support = variable.support

@@ -42,6 +42,11 @@ class Unknown:
     states: int
 
     @property
+    def apart(self) -> bool:
+        """Whether it is a vector whose units are summed one by one, along a last axis of their own."""
+        return bool(self.axes) and self.axes[-1].startswith("@")
+
+    @property
     def term(self) -> Term:
         return Term(self.name, tuple(Axis(letter) for letter in self.axes))
 
@@ -244,15 +249,14 @@ def _weights(problem: Problem, unknown: Unknown) -> LogTable:
     """Evidence on the states of an unknown; where it does not exist, only its first state."""
     frame, axes = problem.frame, unknown.axes
     given = problem.situation.given.get(unknown.name)
-    shape = (unknown.states, *frame.shape(axes[: len(axes)])) if not _apart(unknown) else None
-    if _apart(unknown):
+    if unknown.apart:
         tensor = _unit_weights(problem, unknown, given)
     elif given is not None and given.log_mask is not None:
         tensor = given.log_mask.movedim(-1, 0)
     elif given is not None and given.cells is not None:
         tensor = _cell_weights(problem.situation.graph.variables[unknown.name], given)
     else:
-        tensor = torch.zeros((unknown.states, *(1,) * (len(shape or ()) - 1)), dtype=frame.dtype, device=frame.device)
+        tensor = torch.zeros((unknown.states, *(1,) * (frame.rank + len(axes))), dtype=frame.dtype, device=frame.device)
     exists = frame.exists(tuple(x for x in axes if x in frame.sizes))
     if exists is not None:
         exists = exists.reshape(*exists.shape, *(1,) * (tensor.dim() - 1 - exists.dim()))
@@ -260,10 +264,6 @@ def _weights(problem: Problem, unknown: Unknown) -> LogTable:
         first[1:] = -torch.inf
         tensor = torch.where(exists, tensor, first)
     return LogTable((unknown.term,), axes, tensor, {}, None, evidence=given is not None)
-
-
-def _apart(unknown: Unknown) -> bool:
-    return bool(unknown.axes) and unknown.axes[-1].startswith("@")
 
 
 def _unit_weights(problem: Problem, unknown: Unknown, given: Given | None) -> Tensor:
@@ -290,7 +290,7 @@ def _scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
     """A store with everything known in it, and what turns factors into tables."""
     situation = problem.situation
     store = Store(situation.frame, situation.graph.variables)
-    store.latent = frozenset(name for name, u in problem.unknowns.items() if not _apart(u))
+    store.latent = frozenset(name for name, u in problem.unknowns.items() if not u.apart)
     cells = {}
     for name, given in situation.given.items():
         if given.value is not None and name not in problem.unknowns:
@@ -298,7 +298,7 @@ def _scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
             if given.cells is not None:
                 cells[name] = given.cells
     _compute(problem, store)
-    apart = frozenset(name for name, u in problem.unknowns.items() if _apart(u))
+    apart = frozenset(name for name, u in problem.unknowns.items() if u.apart)
     return Scorer(store, situation.ready, cells), UnitScorer(store, apart)
 
 

@@ -17,6 +17,7 @@ from graft.inference.settle import settle
 from graft.inference.sweep import sweep
 from graft.model import Model
 from graft.objectives.base import Objective, split
+from graft.ops.dense import sum_from
 
 
 class ELBO(Objective):
@@ -66,9 +67,9 @@ class ELBO(Objective):
                 raise GraftError("the bound of a model with potentials needs its normaliser, which is not built")
         else:
             for sketch, table in zip(problem.sketches, tables, strict=True):
-                parts[f"p({sketch.node})"] = _rows(table.dense(frame, problem.sizes), frame.rank)
+                parts[f"p({sketch.node})"] = sum_from(table.dense(frame, problem.sizes), frame.rank)
         for node, table in proposal.log_q.items():
-            parts[f"q({node})"] = -_rows(table.dense(frame, frame.sizes), frame.rank)
+            parts[f"q({node})"] = -sum_from(table.dense(frame, frame.sizes), frame.rank)
         return {name: part.expand(frame.batch) for name, part in parts.items()}
 
     def draw(self, path: Any = None) -> Any:
@@ -77,10 +78,6 @@ class ELBO(Objective):
 
     def _sizes(self) -> dict[str, Any]:
         return {"sizes": self.model.sizes} if self.model.sizes else {}
-
-
-def _rows(tensor: Tensor, rank: int) -> Tensor:
-    return tensor.sum(tuple(range(rank, tensor.dim()))) if tensor.dim() > rank else tensor
 
 
 def _reparameterised(dist: Distribution) -> Tensor:
