@@ -503,7 +503,7 @@ first, *rest = MEMBERS.items()
 WRONG_ARCHIVES = {
     "altered": (dict([(first[0], b"other"), *rest]), "digest differs"),
     "incomplete": (dict(rest), "holds 2 files of the data set; expected 3"),
-    "too large": (dict([(first[0], bytes(fetch.MEMBER_BYTES + 1)), *rest]), "too large"),
+    "too large": (dict([(first[0], bytes(fetch.SOURCES["fsdd"].largest + 1)), *rest]), "too large"),
 }
 
 

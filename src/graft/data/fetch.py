@@ -12,11 +12,9 @@ import re
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from graft.errors import DataError
-
-MEMBER_BYTES = 1 << 20  # no file of these data sets is that large; guards against an archive that explodes
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Source:
         member: pattern of the paths to take out; its first group is the file's name in `subfolder`.
         subfolder: where the files go, inside the user's folder.
         files: how many there are.
+        largest: bytes that no file exceeds, which guards against an archive that explodes.
         digest: SHA-256 of the lines "<SHA-256 of the file>  <name>", sorted by name.
     """
 
@@ -35,6 +34,7 @@ class Source:
     member: re.Pattern[str]
     subfolder: str
     files: int
+    largest: int
     digest: str
 
 
@@ -45,7 +45,17 @@ SOURCES = {
         member=re.compile(r"[^/]+/recordings/([0-9]_[a-z]+_[0-9]+\.wav)"),
         subfolder="recordings",
         files=3000,
+        largest=1 << 20,
         digest="1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959",
+    ),
+    # annotations of Universal Dependencies 2.16, CC BY-SA 4.0; the texts have various owners
+    "ud_english_ewt": Source(
+        url="https://github.com/UniversalDependencies/UD_English-EWT/archive/15d613d.zip",
+        member=re.compile(r"[^/]+/(en_ewt-ud-(?:train|dev|test)\.conllu)"),
+        subfolder="",
+        files=3,
+        largest=1 << 25,
+        digest="ae69dea11c1e577d53ba2e9264f6bfe8ace7b099502459decb60ad26c323ad89",
     ),
 }
 
@@ -54,7 +64,8 @@ def fetch(name: str, folder: str | Path) -> Path:
     """Download a data set into `folder` unless it is there already, and return the folder.
 
     Args:
-        name: "fsdd", the Free Spoken Digit Dataset (21 MB, CC BY-SA 4.0).
+        name: "fsdd", the Free Spoken Digit Dataset (21 MB, CC BY-SA 4.0), or "ud_english_ewt", a treebank (Universal
+            Dependencies 2.16, 18 MB; annotations CC BY-SA 4.0).
         folder: made if need be.
 
     Raises:
@@ -63,7 +74,7 @@ def fetch(name: str, folder: str | Path) -> Path:
     Example:
         >>> fetch("timit", "data")
         Traceback (most recent call last):
-        graft.errors.DataError: unknown data set 'timit'; graft can fetch: fsdd
+        graft.errors.DataError: unknown data set 'timit'; graft can fetch: fsdd, ud_english_ewt
     """
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}; graft can fetch: {', '.join(SOURCES)}")
@@ -123,7 +134,7 @@ def _unpack(archive: Path, source: Source) -> dict[str, bytes]:
 def _wanted(item: zipfile.ZipInfo, source: Source) -> bool:
     if source.member.fullmatch(item.filename) is None:
         return False
-    if item.file_size > MEMBER_BYTES:
+    if item.file_size > source.largest:
         raise DataError(f"{item.filename} from {source.url} is too large: {item.file_size} bytes")
     return True
 
@@ -135,7 +146,7 @@ def _name(item: zipfile.ZipInfo, source: Source) -> str:
 
 
 def _belongs(name: str, source: Source) -> bool:
-    return source.member.fullmatch(f"-/{source.subfolder}/{name}") is not None
+    return source.member.fullmatch(str(PurePosixPath("-", source.subfolder, name))) is not None
 
 
 def _write(contents: dict[str, bytes], target: Path) -> None:
