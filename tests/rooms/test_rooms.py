@@ -26,6 +26,7 @@ ROOMS = [
     {"objectives"},
     {"evaluation"},
     {"training"},
+    {"sklearn"},
     {"zoo"},
     {"cli"},
 ]
