@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch.distributions import Distribution
 from graft.errors import GraftError
 from graft.inference.answers import Filtered, Marginals, expectation
 from graft.inference.arguments import limit, together
+from graft.inference.decisions import Decision, best_of, checked, element_risks, least, most_probable, to_decide
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
 from graft.inference.kbest import k_best
+from graft.inference.losses import ElementLoss, ZeroOne, named_loss
 from graft.inference.plan import make
 from graft.inference.query import Query, ask
 from graft.inference.ratio import difference
@@ -168,6 +170,70 @@ class Posterior:
             states = assign(query.problem, query.plan, query.best(), argmax, draws=1, mode=True)
             found = {n: v[0] for n, v in decoded(query.problem, states).items()}
             return outward(found, self._situation.graph.variables, self._situation.frame)
+
+    def decide(
+        self,
+        loss: str | ElementLoss | ZeroOne | Mapping[str, Any] | Callable[..., Tensor] = "hamming",
+        names: Iterable[str] | None = None,
+        *,
+        among: int | None = None,
+    ) -> Decision:
+        r"""The assignment of least expected loss, $\arg\min_{\hat y} E[\Delta(y, \hat y)]$; 0 at removed elements.
+
+        With a loss that adds up over elements each is decided by its own marginal. Such an assignment may have
+        probability zero as a whole; `among=k` takes the best of the k most probable ones instead, all possible.
+
+        Args:
+            loss: "hamming" (`Hamming()`), "zero-one" (`ZeroOne()`, the mode), `Cost(matrix)`, a dict of such by
+                variable, or, with `among`, a function of two dicts of values (k, batch, axes, event), truth and
+                decision, that returns (k, batch).
+            names: what is decided; by default every discrete unknown, or those that a dict of losses names.
+            among: how many of the most probable joint assignments to choose from.
+
+        Returns:
+            Values by name, a dict with `.risk` (batch) and its `.kind`: the expected loss, exact unless the loss is
+            a function, which is summed over the listed assignments only and so bounds the risk from below.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+            IntractableError: "zero-one" of some names, if others would have to be summed out.
+
+        Source: Duda, Hart & Stork 2001, section 2.2; Rabiner 1989, section III.B (Hamming); Goel & Byrne 2000 (lists).
+
+        Example:
+            >>> from graft.factors import Table
+            >>> from graft.model import Model
+            >>> pairs = torch.tensor([[0.0, 0.6, 0.0], [0.5, 0.0, 0.4]])
+            >>> posterior = Model({"a, b": Table(values=pairs.log())}).given()
+            >>> posterior.mode()["a"], posterior.decide()["a"]
+            (tensor(0), tensor(1))
+        """
+        found = named_loss(loss)
+        wanted = to_decide(self._situation, self.marginals, found, names)
+        if among is not None:
+            values, scores = self.top_k(among)
+            log_probs = scores - self._joint.log_partition.detach()
+            return best_of(self.marginals, self._situation, found, {n: values[n] for n in wanted}, log_probs)
+        if isinstance(found, ZeroOne):
+            return most_probable(ask(self._situation, self._budget, self._chains, wanted), wanted)
+        return least(self.marginals, self._situation, found, wanted)
+
+    def risk(self, loss: str | ElementLoss | ZeroOne | Mapping[str, Any], decision: Mapping[str, Any]) -> Tensor:
+        """The exact expected loss of a decision; differentiable, shape batch.
+
+        Args:
+            loss: as in `decide`, but no function.
+            decision: values by name, (batch, axes, event); what it does not name is summed out.
+
+        Raises:
+            GraftError: the decision is not of unknowns, of a wrong shape, or out of range.
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        found, states = named_loss(loss), checked(self._situation, decision)
+        if isinstance(found, ZeroOne):
+            self._query.possible("risk")
+            return -torch.expm1(self.log_prob(decision))
+        return element_risks(self.marginals, self._situation, found, states)
 
     def top_k(self, k: int) -> tuple[Values, Tensor]:
         """The k assignments of greatest score, best first.

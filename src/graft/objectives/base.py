@@ -34,10 +34,10 @@ class Objective(nn.Module, ABC):
         Raises:
             GraftError: if the batch is empty, or the loss is not finite; the part at fault is named.
         """
-        if any(isinstance(value, Tensor) and value.shape[:1] == (0,) for value in batch.values()):
-            raise GraftError("the batch is empty: there is nothing to take the mean of")
         parts = self.terms(batch)
         total = torch.stack(torch.broadcast_tensors(*parts.values())).sum(0)
+        if total.numel() == 0:
+            raise GraftError("the batch is empty: there is nothing to take the mean of")
         loss = -total.mean()
         means = {name: part.detach().mean() for name, part in parts.items()}
         if not bool(torch.isfinite(loss)):
