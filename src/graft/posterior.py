@@ -18,6 +18,7 @@ from graft.inference.decisions import Decision, best_of, checked, element_risks,
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
 from graft.inference.kbest import k_best
+from graft.inference.kbest_chain import k_best_of_chain
 from graft.inference.losses import ElementLoss, ZeroOne, named_loss
 from graft.inference.plan import make
 from graft.inference.query import Query, ask
@@ -249,8 +250,11 @@ class Posterior:
             raise GraftError(f"k must be a positive whole number, not {k!r}")
         problem = self._joint.problem
         with torch.no_grad():
-            plan = make(problem, self._budget // k, unroll=True)
-            states, scores = k_best(problem, plan, self._joint.tables, k)
+            found = k_best_of_chain(self._joint, k)
+            if found is None:
+                plan = make(problem, self._budget // k, unroll=True)
+                found = k_best(problem, plan, self._joint.tables, k)
+            states, scores = found
             frame = self._situation.frame.expanded((k,))
             return outward(decoded(problem, states), self._situation.graph.variables, frame), scores
 

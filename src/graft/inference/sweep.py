@@ -221,14 +221,14 @@ def assign(problem: Problem, plan: Plan, swept: Swept, choose: Choose, draws: in
         elif isinstance(step, Chain):
             assert isinstance(record, LinearChain)
             states = record.mode().unsqueeze(0) if mode else record.sample((draws,))
-            found[step.name] = _with_axes(problem, step.name, states, (*step.common, step.letter))
+            found[step.name] = with_axes(problem, step.name, states, (*step.common, step.letter))
         else:
             assert isinstance(record, tuple)
             found.update(_pick_general(problem, step, record, choose, draws))
     return found
 
 
-def _with_axes(problem: Problem, name: str, states: Tensor, letters: tuple[str, ...]) -> Tensor:
+def with_axes(problem: Problem, name: str, states: Tensor, letters: tuple[str, ...]) -> Tensor:
     """(draws, batch, letters) with the letters in the order of the variable's axes."""
     start = 1 + problem.frame.rank
     order = [start + letters.index(x) for x in problem.unknowns[name].axes]
@@ -299,11 +299,11 @@ def gathered(
     if not mine:
         return torch.zeros((*lead[: len(lead) - len(common)], *(problem.sizes[x] for x in axes)), dtype=torch.long)
     stacked = torch.stack([value.expand(lead) for _, value in mine], -1).reshape(*lead, *sizes)
-    return _with_axes(problem, name, stacked, (*common, *unrolled))
+    return with_axes(problem, name, stacked, (*common, *unrolled))
 
 
 def argmax(weights: Tensor) -> Tensor:
     return weights.argmax(-1)
 
 
-__all__ = ["Assignment", "argmax", "assign", "draw", "sweep"]
+__all__ = ["Assignment", "argmax", "assign", "draw", "sweep", "with_axes"]

@@ -1,0 +1,34 @@
+"""The k best assignments of a single chain, by its own kernel: O(T) steps of one size, where elimination unrolls."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graft.inference.chains import ChainTables
+from graft.inference.plan import Chain
+from graft.inference.query import Query
+from graft.inference.sweep import Assignment, with_axes
+from graft.ops.dense import sum_from
+
+
+def k_best_of_chain(query: Query, k: int) -> tuple[Assignment, Tensor] | None:
+    """The k assignments of greatest score, or None if what is unknown is not one chain.
+
+    Args:
+        query: about everything unknown.
+        k: how many.
+
+    Returns:
+        States by variable, (k, batch, axes), and scores (k, batch), `-inf` where there are fewer than k.
+    """
+    problem, steps = query.problem, query.plan.steps
+    if len(steps) != 1 or not isinstance(steps[0], Chain) or steps[0].common or not problem.sizes[steps[0].letter]:
+        return None
+    (step,) = steps
+    tables = ChainTables(problem, step, dict(enumerate(query.tables)))
+    states, scores = tables.build().top_k(k)
+    rest = tables.constant
+    for number in query.plan.constants:
+        rest = rest + sum_from(query.tables[number].dense(problem.frame, problem.sizes), problem.frame.rank)
+    return {step.name: with_axes(problem, step.name, states, (step.letter,))}, torch.add(scores, rest)
