@@ -18,6 +18,7 @@ Example:
 from graft import factors as factors
 from graft import objectives as objectives
 from graft import structured as structured
+from graft import training as training
 from graft.distributions.supports import Binary as Binary
 from graft.distributions.supports import Finite as Finite
 from graft.distributions.supports import Real as Real
@@ -33,5 +34,6 @@ from graft.inference.evidence import Partial as Partial
 from graft.inference.evidence import Soft as Soft
 from graft.model import Model as Model
 from graft.posterior import Posterior as Posterior
-from graft.training.fit import Run as Run
 from graft.training.fit import fit as fit
+from graft.training.run import Run as Run
+from graft.training.stopping import EarlyStopping as EarlyStopping

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from graft.cli.command import Command
-from graft.cli.runs import evaluate, sample
+from graft.cli.runs import evaluate, sample, tag
 from graft.cli.systems import explain, list_systems, show
 from graft.cli.train import train
 from graft.errors import GraftError
@@ -18,8 +18,9 @@ COMMANDS = MappingProxyType(
         "show": Command(show, "SYSTEM [path=FILE]", "formulas, shapes, plan and diagram of a system"),
         "explain": Command(explain, "SYSTEM", "the plan of a system alone"),
         "train": Command(train, "SYSTEM [key=value ...]", "run the recipe of a system"),
-        "evaluate": Command(evaluate, "RUN [folder=RECORDINGS]", "measure the saved arms of a run again"),
+        "evaluate": Command(evaluate, "RUN [key=value ...]", "measure the saved arms of a run again"),
         "sample": Command(sample, "RUN [folder=RECORDINGS] [count=5]", "draw label strings from a run's posterior"),
+        "tag": Command(tag, 'RUN "a sentence" [best=3]', "tag a sentence, with confidences and the best sequences"),
     }
 )
 

@@ -1,79 +1,77 @@
-"""`graft evaluate RUN` and `graft sample RUN`: what can be done with a folder that `graft train` wrote."""
+"""What can be done with a folder that `graft train` wrote: `graft evaluate`, `graft sample`, `graft tag`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-
-import torch
-from rich.console import Console
+from types import MappingProxyType
 
 from graft.errors import GraftError
-from graft.evaluation.arms import Comparison
-from graft.model import Model
-from graft.zoo.nn_hmm.files import WIDTH
-from graft.zoo.nn_hmm.load import load
-from graft.zoo.nn_hmm.measure import figures
+
+#: By command, where each system does it: a module with a function of the command's name.
+DOES = MappingProxyType(
+    {
+        "evaluate": {"nn_hmm": "graft.cli.recipes.nn_hmm_runs", "crf_tagger": "graft.cli.recipes.crf_tagger_runs"},
+        "sample": {"nn_hmm": "graft.cli.recipes.nn_hmm_runs"},
+        "tag": {"crf_tagger": "graft.cli.recipes.crf_tagger_runs"},
+    }
+)
 
 
 def evaluate(words: Sequence[str]) -> int:
     """Measure the saved arms of a run on its test data again, and print the table.
 
     Args:
-        words: the run's folder, then possibly folder=RECORDINGS.
+        words: the run's folder, then what its system asks for: folder=RECORDINGS (nn_hmm), data=TREEBANK (crf_tagger).
 
     Raises:
         GraftError: no such run.
     """
-    run, recordings, _ = _words(words)
-    _, splits, arms = load(run, recordings)
-    comparison = Comparison(tuple(arms), seeds=(0,))
-    for arm, trained in arms.items():
-        for figure, value in figures(trained.recognise(splits.test), splits.test).items():
-            comparison.add(arm, 0, figure, value)
-    Console(width=WIDTH).print(comparison.table(f"{run}: the arms of the first seed on test data"))
-    return 0
+    return _done("evaluate", words)
 
 
 def sample(words: Sequence[str]) -> int:
-    """Draw label strings for a few test sequences from the joint arm's posterior, beside the truth.
+    """Draw from the posterior of a run.
 
     Args:
         words: the run's folder, then possibly folder=RECORDINGS and count=NUMBER.
 
     Raises:
-        GraftError: no such run.
+        GraftError: no such run, or one of a system with nothing to draw.
     """
-    run, recordings, count = _words(words)
-    _, splits, arms = load(run, recordings)
-    model, test = arms["joint"].module, splits.test.batch(torch.arange(min(3, len(splits.test))))
-    assert isinstance(model, Model)
-    posterior = model.given(frames=test.frames, lengths=test.lengths)
-    draws = posterior.sample(count, seed=0)["s"]
-    for row, truth in enumerate(test.strings):
-        print(f"test sequence {row}: truth {_spelt(truth, test.names)}")
-        for draw in draws:
-            (string,) = arms["joint"].recognise.states.strings(draw[row : row + 1], test.lengths[row : row + 1])  # type: ignore[attr-defined]
-            print(f"  draw {_spelt(string, test.names)}")
-    return 0
+    return _done("sample", words)
 
 
-def _spelt(string: Sequence[int], names: Sequence[str]) -> str:
-    return " ".join(names[label] for label in string)
+def tag(words: Sequence[str]) -> int:
+    """Tag a sentence with a run of the tagger.
+
+    Args:
+        words: the run's folder, the sentence, then possibly arm=, seed= and best=.
+
+    Raises:
+        GraftError: no such run, or one of another system.
+    """
+    return _done("tag", words)
 
 
-def _words(words: Sequence[str]) -> tuple[Path, str, int]:
-    """The run's folder, the folder of recordings, and a count."""
+def _done(command: str, words: Sequence[str]) -> int:
     if not words or "=" in words[0]:
-        raise GraftError("say which run: the folder that `graft train` wrote")
-    found = {"folder": "", "count": "5"}
-    for word in words[1:]:
-        key, equals, value = word.partition("=")
-        if not equals or key not in found:
-            raise GraftError(f"after the run stand {' and '.join(f'{k}=' for k in found)}, not {word!r}")
-        found[key] = value
-    if not found["count"].isdigit() or int(found["count"]) < 1:
-        raise GraftError(f"count must be a whole number of at least 1, not {found['count']!r}")
-    if not Path(words[0]).is_dir():
-        raise GraftError(f"{words[0]} is not there, or is no folder")
-    return Path(words[0]), found["folder"], int(found["count"])
+        raise GraftError(f"say which run: graft {command} RUN, the folder that `graft train` wrote")
+    system, known = _system(Path(words[0])), DOES[command]
+    if system not in known:
+        raise GraftError(f"graft {command} is for runs of {' and '.join(known)}; {words[0]} is one of {system}")
+    found: int = getattr(import_module(known[system]), command)(words)
+    return found
+
+
+def _system(folder: Path) -> str:
+    """Which system a run is of."""
+    if not folder.is_dir():
+        raise GraftError(f"{folder} is not there, or is no folder")
+    path = folder / "config.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["system"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GraftError(f"{path} does not hold the settings of a run: {error}") from error

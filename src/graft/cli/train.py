@@ -9,7 +9,7 @@ from types import MappingProxyType
 from graft.errors import GraftError
 
 #: Where the recipe of each system is: a module with `main(words) -> exit code`, imported only when asked for.
-RECIPES = MappingProxyType({"nn_hmm": "graft.cli.recipes.nn_hmm"})
+RECIPES = MappingProxyType({"nn_hmm": "graft.cli.recipes.nn_hmm", "crf_tagger": "graft.cli.recipes.crf_tagger"})
 
 
 def train(words: Sequence[str]) -> int:

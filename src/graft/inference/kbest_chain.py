@@ -22,10 +22,9 @@ def k_best_of_chain(query: Query, k: int) -> tuple[Assignment, Tensor] | None:
     Returns:
         States by variable, (k, batch, axes), and scores (k, batch), `-inf` where there are fewer than k.
     """
-    problem, steps = query.problem, query.plan.steps
-    if len(steps) != 1 or not isinstance(steps[0], Chain) or steps[0].common or not problem.sizes[steps[0].letter]:
+    problem, step = query.problem, query.plan.steps[0] if len(query.plan.steps) == 1 else None
+    if not isinstance(step, Chain) or step.common or not problem.sizes[step.letter]:
         return None
-    (step,) = steps
     tables = ChainTables(problem, step, dict(enumerate(query.tables)))
     states, scores = tables.build().top_k(k)
     rest = tables.constant

@@ -188,7 +188,7 @@ class Bench:
 
         batches = loader(stage.data, self.config.batch, stage.convert, seed=self.seed)
         optimizer = Adam([{"lr": rate, "params": list(params)} for rate, params in stage.rates])
-        fit(stage.objective, batches, epochs=epochs, optimizer=optimizer, progress=False, watch=best)
+        fit(stage.objective, batches, epochs=epochs, optimizer=optimizer, seed=self.seed, progress=False, watch=best)
         return best.restore()
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
-from graft.zoo.nn_hmm.arms import Trained
+from graft.training.weights import save_weights
 from graft.zoo.nn_hmm.recipe import HistoryRow, Outcome
 
 TITLE = "nn_hmm: figures on the test data"
@@ -37,7 +36,7 @@ def write(outcome: Outcome, folder: Path, seconds: float) -> list[Path]:
         comparison.write_csv(folder / "metrics.csv"),
         _history(folder / "history.csv", outcome.history),
         _text(folder / "config.json", settings(outcome, seconds)),
-        *(_weights(folder / f"{arm}.safetensors", trained) for arm, trained in outcome.trained.items()),
+        *(save_weights(one.module, folder / f"{arm}.safetensors") for arm, one in outcome.trained.items()),
     ]
 
 
@@ -67,10 +66,4 @@ def _history(path: Path, rows: list[HistoryRow]) -> Path:
         lines = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         lines.writeheader()
         lines.writerows(rows)
-    return path
-
-
-def _weights(path: Path, trained: Trained) -> Path:
-    # shared or strided tensors are no good to safetensors
-    save_file({name: value.clone().contiguous() for name, value in trained.module.state_dict().items()}, path)
     return path

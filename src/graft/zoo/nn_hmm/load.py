@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from graft.data.batches import Splits
 from graft.errors import GraftError
+from graft.training.weights import load_weights
 from graft.zoo.nn_hmm.arms import ARMS, Bench, Trained
 from graft.zoo.nn_hmm.config import Config
 from graft.zoo.nn_hmm.measure import ByModel, ByNetwork
@@ -59,10 +58,7 @@ def _arm(arm: str, bench: Bench, path: Path) -> Trained:
         net = network(train.frames.shape[-1], context=config.context, hidden=config.hidden, outputs=config.outputs)
         classifier = Classifier(net, config.outputs, len(train.names))
     module = classifier if arm == "network" else bench.chain(classifier)
-    try:
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise GraftError(f"{path} does not hold the weights of this run: {error}") from error
+    load_weights(module, path)
     if isinstance(module, Classifier):
         return Trained(module, ByNetwork(module, bench.splits.valid), 0)
     return Trained(module, ByModel(module, bench.states), 0)

@@ -1,0 +1,1 @@
+"""The neural CRF tagger: `graft train crf_tagger`."""

@@ -1,0 +1,70 @@
+"""The treebank as words and tags, for the task asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from graft.data.conllu import Sentence, Treebank, load
+from graft.data.fetch import SOURCES, fetch
+from graft.data.noun_chunks import noun_chunks
+from graft.data.tag_schemes import encode, tags_of
+from graft.zoo.crf_tagger.config import Config
+from graft.zoo.crf_tagger.vocabulary import Vocabulary
+
+#: Where downloads go.
+DOWNLOADS = Path("data")
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Sentences with a tag for each word.
+
+    Args:
+        words: of each sentence.
+        tags: as many of each.
+    """
+
+    words: tuple[tuple[str, ...], ...]
+    tags: tuple[tuple[str, ...], ...]
+
+
+class Splits(NamedTuple):
+    """Training, validation and test data."""
+
+    train: Tagged
+    dev: Tagged
+    test: Tagged
+
+
+def treebank(config: Config) -> Treebank:
+    """The sentences that the settings name.
+
+    Raises:
+        DataError: the folder holds no treebank, a file is malformed, or the download fails.
+    """
+    return load(fetch(config.data, DOWNLOADS / config.data) if config.data in SOURCES else config.data)
+
+
+def splits(config: Config, bank: Treebank) -> Splits:
+    """Words and tags of all three parts; of the training part as many sentences as the settings say."""
+    first = bank.train[: config.sentences or None]
+    return Splits(*(tagged(part, config.task) for part in (first, bank.dev, bank.test)))
+
+
+def tagged(sentences: Sequence[Sentence], task: str) -> Tagged:
+    """The tags of a task: parts of speech as they stand, noun chunks as derived from the trees, in BIO."""
+    words = tuple(sentence.words for sentence in sentences)
+    if task == "upos":
+        return Tagged(words, tuple(sentence.upos for sentence in sentences))
+    return Tagged(words, tuple(encode(noun_chunks(s), len(s.words)) for s in sentences))
+
+
+def vocabulary(config: Config, train: Tagged) -> Vocabulary:
+    """That of the training data; the tags of chunks have all that their labels can have."""
+    if config.task == "upos":
+        return Vocabulary.of(train.words, train.tags)
+    labels = sorted({tag[2:] for row in train.tags for tag in row if tag != "O"})
+    return Vocabulary.of(train.words, train.tags, tags=tags_of(labels, "BIO"))
