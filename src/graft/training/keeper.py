@@ -63,6 +63,15 @@ class Keeper:
 
         self._together(write)
 
+    def tidy(self, newest: Path, best: str | None) -> None:
+        """Go on from a checkpoint: those that a killed process had no time to remove are removed.
+
+        Raises:
+            GraftError: they cannot be.
+        """
+        self.last = newest
+        self._together(lambda: checkpoint.keep_only(self.checkpoints, {newest.name, best}))
+
     def note(self, rows: list[Row], seconds: list[Row]) -> None:
         """Add the last epoch to the log; the first call writes all of it.
 

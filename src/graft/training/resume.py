@@ -42,7 +42,7 @@ def resume(loop: Loop, keeper: Keeper) -> None:
         if isinstance(error, GraftError):
             raise
         raise GraftError(f"{path / STATE} does not hold the state of a run: {error!r}") from error
-    keeper.last = path
+    keeper.tidy(path, loop.best.checkpoint)
     if loop.rows:
         keeper.note(loop.rows, loop.seconds)
     return None
