@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from graft.errors import DataError, GraftError
 from graft.zoo.crf_tagger.config import ARMS, Config
 from graft.zoo.crf_tagger.corpus import UNTOLD, Corpus, loader
 from graft.zoo.crf_tagger.data import tagged
+from graft.zoo.crf_tagger.data import vocabulary as vocabulary_of
 from graft.zoo.crf_tagger.features import AFFIXES
 from graft.zoo.crf_tagger.measure import figures, pairs_seen, whole
 from graft.zoo.crf_tagger.model import READS, Parts
@@ -23,7 +25,18 @@ from graft.zoo.crf_tagger.tagger import Tagger
 from graft.zoo.crf_tagger.vocabulary import WIDTH, Vocabulary
 
 NOUNS, VERBS = ("cat", "dog", "Ann", "treebank"), ("sees", "likes", "tags")
-SMALL = ("hidden=8", "word=8", "filters=6", "epochs=2", "seeds=2", "batch=8", "jobs=1", "device=cpu")
+SMALL = (
+    "hidden=8",
+    "word=8",
+    "filters=6",
+    "rate=0.03",
+    "table_rate=0.05",
+    "epochs=2",
+    "seeds=2",
+    "batch=8",
+    "jobs=1",
+    "device=cpu",
+)
 
 
 def sentences(count, seed):
@@ -56,7 +69,7 @@ def parts(task="upos"):
     """Config, vocabulary and a corpus of the small treebank."""
     data = tagged(tuple(sentences(20, 0)), task)
     config = Config(data="-", task=task, hidden=6, word=5, filters=4, dropout=0.0)
-    vocabulary = Vocabulary.of(data.words, data.tags)
+    vocabulary = vocabulary_of(config, data)
     return config, vocabulary, Corpus.of(data.words, vocabulary, data.tags)
 
 
@@ -86,7 +99,7 @@ def test_a_saved_run_repeats_its_figures(run, capsys):
     from graft.zoo.crf_tagger.tagger import restored
 
     config = read_settings(folder, data=str(data))
-    own = bench(config)
+    own = bench(config, Vocabulary.read(folder / "vocabulary.json"))
     for (method, seed), path in saved(folder).items():
         again = own.measured(restored(config, own.vocabulary, method, path), method)
         before = json.loads((folder / method / f"seed-{seed}" / "figures.json").read_text())
@@ -106,12 +119,49 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(run, capsys)
     assert "hidden=8" in capsys.readouterr().err
 
 
+def test_another_treebank_is_measured_with_the_vocabulary_of_the_run(run, tmp_path, capsys):
+    folder, data = run
+    for path in data.iterdir():
+        text = path.read_text()
+        (tmp_path / path.name).write_text(text.replace("cat", "aardvark") if "train" in path.name else text)
+    assert main(["evaluate", str(folder), f"data={data}"]) == 0
+    before = capsys.readouterr().out.splitlines()[1:]
+    assert main(["evaluate", str(folder), f"data={tmp_path}"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == before
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(run, tmp_path, capsys):
+    folder, data = run
+    task = json.loads((folder / "config.json").read_text())["settings"]["task"]
+    for path in data.iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("cat", "aardvark"))
+    before = (folder / "vocabulary.json").read_bytes()
+    assert main(["train", "crf_tagger", f"data={tmp_path}", f"task={task}", f"run={folder}", *SMALL]) == 2
+    assert "other data" in capsys.readouterr().err
+    assert (folder / "vocabulary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample", "tag"])
+def test_commands_about_runs_help(command, capsys):
+    assert main([command, "--help"]) == 0 and command in capsys.readouterr().out
+
+
+WRONG_SENTENCES = {"one text": "ab c", "no text": [None], "a number": [[1]], "an empty word": [["a", ""]]}
+
+
+@pytest.mark.parametrize("sentences", WRONG_SENTENCES.values(), ids=WRONG_SENTENCES)
+def test_what_is_no_list_of_sentences_is_told(run, sentences):
+    with pytest.raises(GraftError, match="sentence"):
+        Tagger.load(run[0]).tag_all(sentences)
+
+
 def test_tagging_from_python_and_the_command_line(run, capsys):
     folder, _ = run
     tagged_ = Tagger.load(folder).tag("The cat likes a dog")
     assert len(tagged_.words) == len(tagged_.tags) == len(tagged_.confidence) == 5
-    probabilities = [p for _, p in tagged_.best]
-    assert len(probabilities) == 3 and probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
+    log_probs = [log_prob for _, log_prob in tagged_.best]
+    assert len(log_probs) == 3 and log_probs == sorted(log_probs, reverse=True)
+    assert sum(map(math.exp, log_probs)) <= 1 + 1e-5
     assert tagged_.best[0][0] == tagged_.tags
     assert main(["tag", str(folder), "The cat likes a dog", "best=2", "arm=softmax"]) == 0
     out = capsys.readouterr().out
@@ -122,6 +172,8 @@ def test_tagging_from_python_and_the_command_line(run, capsys):
 def test_sentences_of_any_kind_are_tagged(run, words):
     found = Tagger.load(run[0], "unaries").tag(words)
     assert len(found.tags) == len(words) and all(0 <= p <= 1 + 1e-5 for p in found.confidence)
+    # of a sentence of 5000 words every sequence is rarer than a float32 can tell
+    assert len(found.best) == 3
 
 
 def test_many_sentences_come_back_in_order(run):
@@ -143,6 +195,9 @@ WRONG_CALLS = {
     "empty sentence": (["tag", "{run}", "  "], "empty"),
     "no such arm": (["tag", "{run}", "a", "arm=hmm"], "no arm 'hmm'"),
     "no count": (["tag", "{run}", "a", "best=0"], "at least 1"),
+    "no number": (["tag", "{run}", "a", "best=²"], "whole number"),
+    "twice": (["tag", "{run}", "a", "seed=0", "seed=1"], "twice"),
+    "rate": (["train", "crf_tagger", "data=x", "rate=inf"], "rate"),
     "no treebank": (["evaluate", "{run}"], "data=FOLDER"),
     "nothing to draw": (["sample", "{run}"], "is one of crf_tagger"),
 }

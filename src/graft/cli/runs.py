@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
+from graft.cli.settings import wants_help
 from graft.errors import GraftError
 
 #: By command, where each system does it: a module with a function of the command's name.
@@ -56,7 +57,24 @@ def tag(words: Sequence[str]) -> int:
     return _done("tag", words)
 
 
+_HELP = MappingProxyType(
+    {
+        "evaluate": "graft evaluate RUN: measures the saved arms of a run on its test data again\n\n"
+        "  folder=RECORDINGS  where the recordings are (a run of nn_hmm on speech)\n"
+        "  data=TREEBANK      folder of the treebank (a run of crf_tagger)",
+        "sample": "graft sample RUN [folder=RECORDINGS] [count=5]: draws label strings from the posterior of a run",
+        "tag": 'graft tag RUN "a sentence": tags a sentence with a run of crf_tagger\n\n'
+        "  arm=NAME  one of the run's arms, a CRF with neural scores if not told\n"
+        "  seed=0    of the arm\n"
+        "  best=3    how many sequences to print",
+    }
+)
+
+
 def _done(command: str, words: Sequence[str]) -> int:
+    if wants_help(words):
+        print(_HELP[command])
+        return 0
     if not words or "=" in words[0]:
         raise GraftError(f"say which run: graft {command} RUN, the folder that `graft train` wrote")
     system, known = _system(Path(words[0])), DOES[command]

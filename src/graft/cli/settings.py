@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -48,6 +48,16 @@ def read(words: Iterable[str], config: type[Config]) -> Config:
             raise GraftError(f"{key} is given twice")
         found[key] = _parsed(key, value, types[key])
     return config(**found)
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Whether somebody asks what there is to say.
+
+    Example:
+        >>> wants_help(["runs/mine", "--help"])
+        True
+    """
+    return any(word in ("-h", "--help") for word in words)
 
 
 def choices(config: type) -> str:

@@ -37,7 +37,7 @@ class Reliability:
         return float((self.counts * gaps).sum() / self.counts.sum())
 
 
-def reliability(confidence: Float[Tensor, " n"], right: Bool[Tensor, " n"], bins: int = 15) -> Reliability:
+def reliability(confidence: Float[Tensor, " n"], right: Bool[Tensor, " m"], bins: int = 15) -> Reliability:
     """Sort decisions into bins by confidence.
 
     Args:
@@ -55,6 +55,8 @@ def reliability(confidence: Float[Tensor, " n"], right: Bool[Tensor, " n"], bins
     """
     if confidence.numel() == 0 or bins < 1:
         raise GraftError(f"there must be decisions and bins, not {confidence.numel()} and {bins}")
+    if confidence.shape != right.shape:
+        raise GraftError(f"confidences {tuple(confidence.shape)} and what is right {tuple(right.shape)} do not pair up")
     # a probability that was added up in float32 may exceed one by its last digit
     if not bool(((confidence >= 0) & (confidence <= 1 + 1e-5)).all()):
         raise GraftError("a confidence must lie between 0 and 1")

@@ -8,7 +8,9 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from graft.errors import GraftError
 from graft.evaluation.arms import Comparison, Kind
@@ -56,6 +58,10 @@ def run_trials(
         >>> print(found.difference("joint", "net", "accuracy"))
         10 ± 0
     """
+    if not isinstance(jobs, int) or jobs < 1:
+        raise GraftError(f"jobs must be a whole number of at least 1, not {jobs!r}")
+    if any(not isinstance(kind, Kind) for kind in (kinds or {}).values()):
+        raise GraftError(f"kinds are of the enumeration Kind, not {kinds}")
     comparison = Comparison(arms, seeds=seeds)
     found: dict[tuple[str, int], dict[str, float]] = {}
     for arm, seed, figures in _done(trial, arms, seeds, Path(folder), jobs):
@@ -94,25 +100,43 @@ def _done(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _started, (jobs,)) as pool:
         pending = {pool.submit(_one, trial, *one): one for one in todo}
-        for future in as_completed(pending):
-            arm, seed, _ = pending[future]
-            yield arm, seed, future.result()
+        try:
+            for future in as_completed(pending):
+                arm, seed, _ = pending[future]
+                yield arm, seed, future.result()
+        except BaseException:
+            # the error is told now, not after all that is still to come
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _one(trial: Trial, arm: str, seed: int, folder: Path) -> dict[str, float]:
     """The figures of a trial, from its folder if it has been run."""
     path = folder / FIGURES
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        found = {name: float(value) for name, value in trial(arm, seed, folder).items()}
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            found = _numbers(arm, trial(arm, seed, folder))
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            os.replace(partial, path)
+    except OSError as error:
+        raise GraftError(f"{path} could not be written: {error.strerror or error}") from error
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): float(value) for name, value in told.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise GraftError(f"{path} does not hold the figures of a trial: {error}") from error
+
+
+def _numbers(arm: str, told: Any) -> dict[str, float]:
+    """The figures that a trial gave."""
+    if not isinstance(told, Mapping):
+        raise GraftError(f"a trial of {arm} gave a {type(told).__name__}, not figures by name")
+    wrong = [name for name, value in told.items() if not isinstance(value, Real)]
+    if wrong:
+        raise GraftError(f"a trial of {arm} gave {wrong[0]!r} = {told[wrong[0]]!r}, which is no number")
+    return {str(name): float(value) for name, value in told.items()}
 
 
 def _started(jobs: int) -> None:

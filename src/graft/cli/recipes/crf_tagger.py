@@ -6,15 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from graft.cli.recipes.folder import made
 from graft.cli.recipes.shown import show
-from graft.cli.settings import choices, read
-from graft.errors import GraftError
+from graft.cli.settings import choices, read, wants_help
 from graft.evaluation.arms import Comparison
 from graft.evaluation.trials import place
 from graft.plots import reliability as diagram
@@ -36,11 +35,12 @@ def main(words: Sequence[str]) -> int:
         GraftError: wrong settings, or the run's folder cannot be made or holds another run.
         DataError: the treebank is not there, or a file of it is malformed.
     """
-    if "--help" in words:
+    if wants_help(words):
         print(choices(Config))
         return 0
     config = read(words, Config)
-    folder = made(config)  # before the work, so that a wrong one is told at once
+    # before the work, so that a wrong one is told at once
+    folder = made(config.run, f"crf_tagger-{config.task}")
     started = time.perf_counter()
     comparison = watched(config, folder)
     written = [*_tables(comparison, config, folder), *_pictures(config, folder)]
@@ -50,20 +50,6 @@ def main(words: Sequence[str]) -> int:
         print(f"wrote {path}")
     print(f'now: graft tag {folder} "Time flies like an arrow ."')
     return 0
-
-
-def made(config: Config) -> Path:
-    """The folder of the run, made if it is not there.
-
-    Raises:
-        GraftError: it cannot be made.
-    """
-    folder = Path(config.run or f"runs/crf_tagger-{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GraftError(f"run={folder}: the folder cannot be made ({error.strerror})") from error
-    return folder
 
 
 def watched(config: Config, folder: Path) -> Comparison:

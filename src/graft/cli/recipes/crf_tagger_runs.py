@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -10,10 +12,38 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from graft.cli.recipes.shown import show
+from graft.cli.settings import read
 from graft.errors import GraftError
 from graft.evaluation.arms import Comparison
-from graft.zoo.crf_tagger.recipe import bench, read_settings, saved
+from graft.zoo.crf_tagger.recipe import VOCABULARY, bench, read_settings, saved
 from graft.zoo.crf_tagger.tagger import Tagger, restored
+from graft.zoo.crf_tagger.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Where:
+    """What may stand after the run to be measured.
+
+    Args:
+        data: folder of the treebank, or its name if graft can fetch it.
+    """
+
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Which:
+    """What may stand after the sentence to be tagged.
+
+    Args:
+        arm: of the run; a CRF with neural scores if it has one.
+        seed: of the arm.
+        best: how many sequences to print.
+    """
+
+    arm: str = ""
+    seed: int = 0
+    best: int = 3
 
 
 def evaluate(words: Sequence[str]) -> int:
@@ -25,14 +55,14 @@ def evaluate(words: Sequence[str]) -> int:
     Raises:
         GraftError: no such run, or no data.
     """
-    folder, found = Path(words[0]), _pairs(words[1:], {"data": ""})
-    if not found["data"]:
+    folder, told = Path(words[0]), read(words[1:], Where)
+    if not told.data:
         raise GraftError("say where the treebank is: graft evaluate RUN data=FOLDER")
-    config = read_settings(folder, data=found["data"])
+    config = read_settings(folder, data=told.data)
     arms = saved(folder)
     if not arms:
         raise GraftError(f"{folder} holds no trained arm")
-    own = bench(config)
+    own = bench(config, Vocabulary.read(folder / VOCABULARY))
     methods, seeds = ([*dict.fromkeys(column)] for column in zip(*arms, strict=True))
     comparison = Comparison(methods, seeds=seeds)
     for (method, seed), path in arms.items():
@@ -54,27 +84,17 @@ def tag(words: Sequence[str]) -> int:
     """
     if len(words) < 2:
         raise GraftError('say which run and what to tag: graft tag RUN "a sentence" [arm=NAME] [seed=0] [best=3]')
-    found = _pairs(words[2:], {"arm": "", "seed": "0", "best": "3"})
-    if not (found["seed"].isdigit() and found["best"].isdigit() and int(found["best"]) > 0):
-        raise GraftError(f"seed and best are whole numbers, best at least 1, not {found['seed']} and {found['best']}")
-    tagger = Tagger.load(words[0], found["arm"] or None, int(found["seed"]))
-    tagged = tagger.tag(words[1], int(found["best"]))
+    told = read(words[2:], Which)
+    tagger = Tagger.load(words[0], told.arm or None, told.seed)
+    tagged = tagger.tag(words[1], told.best)
     console = Console()
     confidence = Column("confidence", justify="right")
     columns = Table("word", "tag", confidence, title=f"{tagger.arm}: the most probable sequence")
     for word, name, sure in zip(tagged.words, tagged.tags, tagged.confidence, strict=True):
         columns.add_row(Text(word), Text(name), f"{sure:.3f}")
     console.print(columns)
-    for number, (tags, probability) in enumerate(tagged.best, 1):
-        print(f"{number}. {probability:.4f}  {' '.join(tags)}")
+    for number, (tags, log_prob) in enumerate(tagged.best, 1):
+        # a long sentence has sequences enough for each to be rarer than a float can tell
+        shown = f"{math.exp(log_prob):.4f}" if log_prob > -9 else f"exp({log_prob:.1f})"
+        print(f"{number}. {shown}  {' '.join(tags)}")
     return 0
-
-
-def _pairs(words: Sequence[str], found: dict[str, str]) -> dict[str, str]:
-    """The settings among the words, with their defaults."""
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in found:
-            raise GraftError(f"after the run may stand {', '.join(f'{k}=' for k in found)}, not {word!r}")
-        found[key] = value
-    return found

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from graft.cli.settings import choices, read
-from graft.errors import GraftError
+from graft.cli.recipes.folder import made
+from graft.cli.settings import choices, read, wants_help
 from graft.model import Model
 from graft.plots.sequence import draw
 from graft.zoo.nn_hmm.config import Config
@@ -38,12 +37,15 @@ def main(words: Sequence[str]) -> int:
         GraftError: wrong settings, or the run's folder cannot be made.
         DataError: the data are not there.
     """
-    if "--help" in words:
+    if wants_help(words):
         print(choices(Config))
         return 0
     config = read(words, Config)
     started = time.perf_counter()
-    folder = made(config)  # before the work, so that a wrong one is told at once
+    # before the work, so that a wrong one is told at once
+    folder = made(
+        config.run, f"nn_hmm-{config.data}-{config.split}" if config.data == "fsdd" else f"nn_hmm-{config.data}"
+    )
     outcome = watched(config)
     written = write(outcome, folder, time.perf_counter() - started)
     written += pictures(outcome, folder)
@@ -83,21 +85,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def made(config: Config) -> Path:
-    """The folder of the run, made if it is not there.
-
-    Raises:
-        GraftError: it cannot be made.
-    """
-    kind = f"{config.data}-{config.split}" if config.data == "fsdd" else config.data
-    folder = Path(config.run or f"runs/nn_hmm-{kind}-{datetime.now():%Y%m%d-%H%M%S}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GraftError(f"run={folder}: the folder cannot be made ({error.strerror})") from error
-    return folder
 
 
 def pictures(outcome: Outcome, folder: Path) -> list[Path]:

@@ -70,6 +70,6 @@ def _words(words: Sequence[str]) -> tuple[Path, str, int]:
         if not equals or key not in found:
             raise GraftError(f"after the run stand {' and '.join(f'{k}=' for k in found)}, not {word!r}")
         found[key] = value
-    if not found["count"].isdigit() or int(found["count"]) < 1:
+    if not (found["count"].isascii() and found["count"].isdigit() and int(found["count"]) > 0):
         raise GraftError(f"count must be a whole number of at least 1, not {found['count']!r}")
     return Path(words[0]), found["folder"], int(found["count"])

@@ -18,7 +18,7 @@ from graft.training.weights import save_weights
 from graft.zoo.crf_tagger.config import Config
 from graft.zoo.crf_tagger.corpus import Corpus, loader
 from graft.zoo.crf_tagger.criteria import OBJECTIVES
-from graft.zoo.crf_tagger.data import Splits
+from graft.zoo.crf_tagger.data import Splits, digest
 from graft.zoo.crf_tagger.measure import SELECTED, figures, pairs_seen, selection, whole
 from graft.zoo.crf_tagger.model import READS, Parts
 from graft.zoo.crf_tagger.predict import legal_modes, modes, predict
@@ -37,6 +37,7 @@ class Bench:
         train: all of them, every tag told.
         dev: for choosing epochs.
         test: measured once an arm.
+        digest: tells these data from others.
     """
 
     config: Config
@@ -44,11 +45,13 @@ class Bench:
     train: Corpus
     dev: Corpus
     test: Corpus
+    digest: str
 
     @classmethod
     def of(cls, config: Config, splits: Splits, vocabulary: Vocabulary) -> Bench:
         """The data as numbers."""
-        return cls(config, vocabulary, *(Corpus.of(part.words, vocabulary, part.tags) for part in splits))
+        train, dev, test = (Corpus.of(part.words, vocabulary, part.tags) for part in splits)
+        return cls(config, vocabulary, train, dev, test, digest(splits))
 
     def run(self, method: str, seed: int, folder: Path) -> dict[str, float]:
         """Train an arm, and measure it on test data.

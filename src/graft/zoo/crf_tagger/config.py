@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from graft.errors import GraftError
 
@@ -64,11 +64,13 @@ class Config:
     def __post_init__(self) -> None:
         if not self.data:
             raise GraftError("data= is the folder of a treebank in CoNLL-U, or ud_english_ewt, which is downloaded")
+        for key, wanted in get_type_hints(Config).items():
+            _typed(key, getattr(self, key), wanted)
         for key in ("seeds", "epochs", "batch", "word", "filters", "hidden", "layers", "jobs"):
             if getattr(self, key) < 1:
                 raise GraftError(f"{key} must be at least 1, not {getattr(self, key)}")
         for key in ("rate", "table_rate", "clip", "labels"):
-            if not getattr(self, key) > 0:
+            if not 0 < getattr(self, key) < float("inf"):
                 raise GraftError(f"{key} must be positive, not {getattr(self, key)}")
         if self.labels > 1 or not 0 <= self.dropout < 1 or self.sentences < 0:
             raise GraftError("labels is a share up to 1, dropout one below 1, sentences not negative")
@@ -83,6 +85,16 @@ class Config:
             for criterion in ("likelihood",) if arm == "softmax" else self.criterion.split(","):
                 found.append(arm if criterion == "likelihood" else f"{arm}-{criterion}")
         return tuple(found)
+
+
+def _typed(key: str, value: object, wanted: Any) -> None:
+    """Settings come from files too."""
+    if get_origin(wanted) is Literal:
+        good = value in get_args(wanted)
+    else:
+        good = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+    if not good:
+        raise GraftError(f"{key} cannot be {value!r}")
 
 
 def _known(key: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from graft.data.conllu import Sentence, Treebank, load
+from graft.data.conllu_lines import UPOS
 from graft.data.fetch import SOURCES, fetch
-from graft.data.noun_chunks import noun_chunks
+from graft.data.noun_chunks import LABELS, noun_chunks
 from graft.data.tag_schemes import encode, tags_of
 from graft.zoo.crf_tagger.config import Config
 from graft.zoo.crf_tagger.vocabulary import Vocabulary
@@ -19,7 +21,7 @@ DOWNLOADS = Path("data")
 
 
 @dataclass(frozen=True)
-class Tagged:
+class Labelled:
     """Sentences with a tag for each word.
 
     Args:
@@ -34,9 +36,9 @@ class Tagged:
 class Splits(NamedTuple):
     """Training, validation and test data."""
 
-    train: Tagged
-    dev: Tagged
-    test: Tagged
+    train: Labelled
+    dev: Labelled
+    test: Labelled
 
 
 def treebank(config: Config) -> Treebank:
@@ -54,17 +56,24 @@ def splits(config: Config, bank: Treebank) -> Splits:
     return Splits(*(tagged(part, config.task) for part in (first, bank.dev, bank.test)))
 
 
-def tagged(sentences: Sequence[Sentence], task: str) -> Tagged:
+def tagged(sentences: Sequence[Sentence], task: str) -> Labelled:
     """The tags of a task: parts of speech as they stand, noun chunks as derived from the trees, in BIO."""
     words = tuple(sentence.words for sentence in sentences)
     if task == "upos":
-        return Tagged(words, tuple(sentence.upos for sentence in sentences))
-    return Tagged(words, tuple(encode(noun_chunks(s), len(s.words)) for s in sentences))
+        return Labelled(words, tuple(sentence.upos for sentence in sentences))
+    return Labelled(words, tuple(encode(noun_chunks(s), len(s.words)) for s in sentences))
 
 
-def vocabulary(config: Config, train: Tagged) -> Vocabulary:
-    """That of the training data; the tags of chunks have all that their labels can have."""
-    if config.task == "upos":
-        return Vocabulary.of(train.words, train.tags)
-    labels = sorted({tag[2:] for row in train.tags for tag in row if tag != "O"})
-    return Vocabulary.of(train.words, train.tags, tags=tags_of(labels, "BIO"))
+def vocabulary(config: Config, train: Labelled) -> Vocabulary:
+    """That of the training data, with all tags of the task: another part may have one that these lack."""
+    tags = sorted(UPOS) if config.task == "upos" else tags_of(sorted(LABELS), "BIO")
+    return Vocabulary.of(train.words, tags=tags)
+
+
+def digest(parts: Splits) -> str:
+    """What tells one treebank from another: SHA-256 of all words and tags."""
+    found = hashlib.sha256()
+    for part in parts:
+        for row in (*part.words, *part.tags):
+            found.update("\t".join(row).encode() + b"\n")
+    return found.hexdigest()

@@ -104,8 +104,8 @@ class Parts:
             dropout=config.dropout,
         )
 
-    def _network(self) -> Tagger:
-        return Tagger(self._encoder(), self._tags)
+    def _network(self) -> Emissions:
+        return Emissions(self._encoder(), self._tags)
 
     def _tables(self) -> dict[str, nn.Module]:
         """Scores of the first tag, of neighbours and of the last one; what the scheme forbids is impossible."""
@@ -117,7 +117,7 @@ class Parts:
         return {"y[t-1], y[t]": Table(values=pairs), "y[0]": Table(values=first), "y[-1]": Table(values=last)}
 
 
-class Tagger(nn.Module):
+class Emissions(nn.Module):
     """Scores of all tags for every word.
 
     Args:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from graft.errors import GraftError
 from graft.evaluation.trials import place
@@ -30,7 +32,7 @@ class Tagged:
         words: its words.
         tags: of the most probable sequence.
         confidence: the marginal probability of each of these tags.
-        best: the most probable sequences, best first, each with its probability.
+        best: the most probable sequences, best first, each with its log-probability in nats.
     """
 
     words: tuple[str, ...]
@@ -84,30 +86,42 @@ class Tagger:
         return self.tag_all([sentence], best)[0]
 
     @torch.no_grad()
-    def tag_all(self, sentences: Sequence[str | Sequence[str]], best: int = 3) -> list[Tagged]:
+    def tag_all(self, sentences: Sequence[Any], best: int = 3) -> list[Tagged]:
         """Tag sentences, in batches of like length.
 
         Raises:
             GraftError: there are no sentences, or one has no words.
         """
-        split = [tuple(words(s)) if isinstance(s, str) else tuple(s) for s in sentences]
+        if isinstance(sentences, str):
+            raise GraftError("tag_all takes a list of sentences, not one text: say tag")
+        if not isinstance(best, int) or best < 1:
+            raise GraftError(f"best must be a whole number of at least 1, not {best!r}")
+        split = [_split(number, sentence) for number, sentence in enumerate(sentences)]
         corpus = Corpus.of(split, self.vocabulary)
         found: dict[int, Tagged] = {}
         for part in posteriors(self.model, corpus, READS[self.arm], WORDS):
             posterior = part.posterior
             states, scores = posterior.top_k(best)
-            probs = (scores - posterior.log_partition).exp().cpu()
+            log_probs = (scores - posterior.log_partition).cpu()
             sure = posterior.marginals["y"].probs.gather(-1, states["y"][0].unsqueeze(-1)).squeeze(-1).cpu()
             for k, row in enumerate(part.rows.tolist()):
-                found[row] = self._one(split[row], states["y"][:, k].cpu(), probs[:, k], sure[k])
+                found[row] = self._one(split[row], states["y"][:, k].cpu(), log_probs[:, k], sure[k])
         return [found[row] for row in range(len(split))]
 
-    def _one(self, sentence: tuple[str, ...], states: torch.Tensor, probs: torch.Tensor, sure: torch.Tensor) -> Tagged:
+    def _one(self, sentence: tuple[str, ...], states: Tensor, log_probs: Tensor, sure: Tensor) -> Tagged:
         size, names = len(sentence), self.vocabulary.tags
         rows = [tuple(names[k] for k in row[:size].tolist()) for row in states]
         # there may be fewer sequences than asked for
-        ranked = tuple((row, p) for row, p in zip(rows, probs.tolist(), strict=True) if p > 0)
+        ranked = tuple((row, p) for row, p in zip(rows, log_probs.tolist(), strict=True) if p > -torch.inf)
         return Tagged(sentence, rows[0], tuple(sure[:size].tolist()), ranked)
+
+
+def _split(number: int, sentence: Any) -> tuple[str, ...]:
+    if isinstance(sentence, str):
+        return tuple(words(sentence))
+    if not isinstance(sentence, Sequence) or any(not isinstance(word, str) or not word for word in sentence):
+        raise GraftError(f"sentence {number} must be a text or a list of words, not {sentence!r}")
+    return tuple(sentence)
 
 
 def preferred(folder: Path) -> str:
@@ -121,7 +135,10 @@ def preferred(folder: Path) -> str:
 def restored(config: Config, vocabulary: Vocabulary, method: str, weights: Path, *, cpu: bool = False) -> Model:
     """An arm with the shapes of its settings, then its saved weights."""
     # weights are replaced at once, so the start must only have the right shapes, and leave the random state alone
-    with torch.random.fork_rng(devices=[]):
-        model = Parts(config, vocabulary).model(method.partition("-")[0])
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = Parts(config, vocabulary).model(method.partition("-")[0])
+    except RuntimeError as error:
+        raise GraftError(f"no model can be made with the settings of {weights.parents[2]}: {error}") from error
     load_weights(model, weights)
     return model.to("cpu" if cpu else device(config)).eval()

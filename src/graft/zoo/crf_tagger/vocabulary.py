@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from graft.errors import GraftError
+from graft.training.durable import put
 from graft.zoo.crf_tagger.features import affixes, contexts
 
 #: Characters of a word that are looked at: the first half and the last half of a longer one.
@@ -35,7 +36,7 @@ class Vocabulary:
         tags: their place is their number.
 
     Example:
-        >>> vocabulary = Vocabulary.of([["The", "cat"]], [["DET", "NOUN"]])
+        >>> vocabulary = Vocabulary.of([["The", "cat"]], tags=["DET", "NOUN"])
         >>> vocabulary.word("the"), vocabulary.word("dog"), vocabulary.tags
         (5, 1, ('DET', 'NOUN'))
     """
@@ -50,38 +51,34 @@ class Vocabulary:
     def __post_init__(self) -> None:
         for name in (*_NUMBERED, "tags"):
             values = getattr(self, name)
+            if (not values and name == "tags") or any(not isinstance(value, str) for value in values):
+                raise GraftError(f"the vocabulary's {name} must be texts, and there must be tags")
             if len(set(values)) != len(values):
                 raise GraftError(f"the vocabulary names some of its {name} twice")
+        good = all(isinstance(count, int) and count >= 0 for count in self.counts)
+        if not good or len(self.counts) != len(self.words):
+            raise GraftError("the vocabulary's counts must be whole numbers, one for each word")
 
     @classmethod
-    def of(
-        cls,
-        sentences: Sequence[Sequence[str]],
-        labels: Iterable[Sequence[str]],
-        *,
-        tags: Iterable[str] = (),
-        least: int = 2,
-    ) -> Vocabulary:
+    def of(cls, sentences: Sequence[Sequence[str]], *, tags: Iterable[str], least: int = 2) -> Vocabulary:
         """The vocabulary of training data.
 
         Args:
             sentences: words.
-            labels: their tags.
-            tags: the tags in a wanted order; those of the data, sorted, if not told.
+            tags: in a wanted order.
             least: how often a character or feature must stand there to be known.
         """
         words = Counter(word.lower() for sentence in sentences for word in sentence)
         chars = Counter(c for sentence in sentences for word in sentence for c in word)
         spelt = Counter(f for sentence in sentences for word in sentence for f in affixes(word))
         found = Counter(f for sentence in sentences for row in contexts(sentence) for f in row)
-        seen = {tag for row in labels for tag in row}
         return cls(
             words=tuple(sorted(words)),
             counts=tuple(words[word] for word in sorted(words)),
             chars=_frequent(chars, least),
             affixes=_frequent(spelt, least),
             contexts=_frequent(found, least),
-            tags=tuple(tags) or tuple(sorted(seen)),
+            tags=tuple(tags),
         )
 
     def word(self, word: str) -> int:
@@ -123,8 +120,7 @@ class Vocabulary:
 
     def write(self, path: Path) -> Path:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
-        return path
+        return put(path, json.dumps(asdict(self), ensure_ascii=False).encode())
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
