@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint bench clean
 
 setup: $(VENV)/.done
 
@@ -27,6 +27,10 @@ lint: setup
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
+
+# PEERS and JAX as benchmarks/README.md says
+bench: setup
+	$(BIN)/python -W ignore benchmarks/chains.py $(if $(PEERS),--peers $(PEERS)) $(if $(JAX),--jax $(JAX))
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .ruff_cache .mypy_cache

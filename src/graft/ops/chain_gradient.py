@@ -14,15 +14,24 @@ from torch import Tensor
 from torch.autograd import Function
 
 from graft.ops.chain import backward, forward, log_partition
-from graft.ops.logspace import log_normalize
+from graft.ops.chain_kernels import chosen, swept
+from graft.ops.logspace import NEG_INF, log_normalize
+from graft.ops.modes import differentiable, plain
 
 
 def log_z(
-    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b t-1 s s"], lengths: Int[Tensor, " b"]
+    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"], lengths: Int[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
     r"""$\log Z$ of every row; $\partial \log Z / \partial u_t(j) = p(y_t = j)$, and likewise for pairs.
 
-    Rows of probability zero have `-inf` with gradient zero; a row of length 0 has 0.
+    Rows of probability zero have `-inf` with gradient zero; a row of length 0 has 0. Compiled kernels serve where they
+    can (see `graft.ops.chain_kernels`); derivatives of derivatives are sweeps in torch.
+
+    Args:
+        unary: log-potentials (b, T, S), finite or `-inf`; what lies beyond a row's length is not read.
+        pairwise: log-potentials (b or 1, T-1 or 1, S, S); one table at all steps if its second size is 1, and its
+            gradient then takes no more memory than the table.
+        lengths: (b).
 
     Source: Rabiner (1989), equations 27 and 37; the gradient, Lafferty et al. (2001), section 3.
 
@@ -34,6 +43,26 @@ def log_z(
     """
     found: Tensor = _LogZ.apply(unary, pairwise, lengths)
     return found
+
+
+def expected_counts(
+    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b 1 s s"], lengths: Int[Tensor, " b"]
+) -> tuple[Float[Tensor, "b s s"], Float[Tensor, " b"]]:
+    """The expected counts of transitions in every row where all steps share a table, and the log-partitions.
+
+    Example:
+        >>> expected_counts(torch.zeros(1, 5, 2), torch.zeros(1, 1, 2, 2), torch.tensor([5]))[0]
+        tensor([[[1., 1.],
+                 [1., 1.]]])
+    """
+    with differentiable() as again:
+        again = again and (unary.requires_grad or pairwise.requires_grad)
+        own = pairwise.expand(unary.shape[0], -1, -1, -1)
+        own = own if own.requires_grad else own.detach().clone().requires_grad_()
+        score = log_z(plain(unary), own, lengths)
+        possible = torch.where(score == NEG_INF, 0.0, score)
+        (counts,) = torch.autograd.grad(possible.sum(), own, create_graph=again)
+    return (counts[:, 0], score) if again else (counts[:, 0].detach(), score.detach())
 
 
 def probabilities(
@@ -59,15 +88,40 @@ class _LogZ(Function):
     @staticmethod
     def forward(ctx: Any, unary: Tensor, pairwise: Tensor, lengths: Tensor) -> Tensor:
         ctx.save_for_backward(unary, pairwise, lengths)
-        return log_partition(forward(unary, pairwise, lengths), lengths)
+        ctx.swept = None
+        if chosen(unary, pairwise) == "torch":
+            return log_partition(forward(unary, _every_step(unary, pairwise), lengths), lengths)
+        found = swept(unary.detach(), pairwise.detach(), lengths)
+        if any(ctx.needs_input_grad):
+            ctx.swept = found
+        else:
+            found.release()
+        return torch.from_numpy(found.log_z).to(unary.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         unary, pairwise, lengths = ctx.saved_tensors
-        single, pairs = probabilities(unary, pairwise, lengths)
-        by_pair = None
-        if ctx.needs_input_grad[1]:
-            by_pair = grad[:, None, None, None] * pairs
-            if pairwise.shape[0] < unary.shape[0]:
-                by_pair = by_pair.sum(0, keepdim=True)
-        return grad[:, None, None] * single, by_pair, None
+        if torch.is_grad_enabled() or chosen(unary, pairwise) == "torch":
+            return *_differentiable(grad, unary, pairwise, lengths, ctx.needs_input_grad[1]), None
+        # the sweep is used up by its way back: a second call makes its own
+        found, ctx.swept = ctx.swept or swept(unary.detach(), pairwise.detach(), lengths), None
+        single, pairs = found.gradients(grad)
+        return single, pairs, None
+
+
+def _differentiable(
+    grad: Tensor, unary: Tensor, pairwise: Tensor, lengths: Tensor, by_pairwise: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients, made of operations that autograd knows."""
+    single, pairs = probabilities(unary, _every_step(unary, pairwise), lengths)
+    by_unary = grad[:, None, None] * single
+    if not by_pairwise:
+        return by_unary, None
+    pairs = grad[:, None, None, None] * pairs
+    return by_unary, pairs.sum_to_size(pairwise.shape) if pairs.shape[1] else torch.zeros_like(pairwise)
+
+
+def _every_step(unary: Tensor, pairwise: Tensor) -> Tensor:
+    """Pairwise potentials with their steps written out."""
+    steps = unary.shape[1] - 1
+    return pairwise[:, :0] if steps == 0 else pairwise.expand(-1, steps, -1, -1)
