@@ -20,8 +20,9 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
+# more random models, and what takes minutes
 test-all: setup lint
-	$(BIN)/python -m pytest -n 2
+	GRAFT_MODELS=15 $(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check src tests

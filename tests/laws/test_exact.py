@@ -1,4 +1,4 @@
-"""Exact sums equal enumeration: 35 families of random models, 15 of each, with and without hard zeros."""
+"""Exact sums equal enumeration: 35 families of random models, many of each, with and without hard zeros."""
 
 from __future__ import annotations
 
