@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from graft.inference.arguments import limit, together
 from graft.inference.decisions import Decision, best_of, checked, element_risks, least, most_probable, to_decide
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
+from graft.inference.how_many import at_most, positive
 from graft.inference.kbest import k_best
-from graft.inference.kbest_chain import k_best_of_chain
+from graft.inference.kbest_chain import fits, k_best_of_chain
 from graft.inference.losses import ElementLoss, ZeroOne, named_loss
 from graft.inference.plan import make
 from graft.inference.query import Query, ask
@@ -175,9 +177,9 @@ class Posterior:
     def decide(
         self,
         loss: str | ElementLoss | ZeroOne | Mapping[str, Any] | Callable[..., Tensor] = "hamming",
-        names: Iterable[str] | None = None,
+        names: Any = None,
         *,
-        among: int | None = None,
+        among: Any = None,
     ) -> Decision:
         r"""The assignment of least expected loss, $\arg\min_{\hat y} E[\Delta(y, \hat y)]$; 0 at removed elements.
 
@@ -193,9 +195,11 @@ class Posterior:
 
         Returns:
             Values by name, a dict with `.risk` (batch) and its `.kind`: the expected loss, exact unless the loss is
-            a function, which is summed over the listed assignments only and so bounds the risk from below.
+            a function, which is summed over the listed assignments only and so bounds the risk from below, unless
+            the list holds every assignment that is possible.
 
         Raises:
+            GraftError: a function returns a cost that is negative or not finite.
             ImpossibleEvidence: naming the rows of probability zero.
             IntractableError: "zero-one" of some names, if others would have to be summed out.
 
@@ -212,9 +216,11 @@ class Posterior:
         found = named_loss(loss)
         wanted = to_decide(self._situation, self.marginals, found, names)
         if among is not None:
-            values, scores = self.top_k(among)
+            k = positive(among, "among")
+            values, scores = self._listed(k)
             log_probs = scores - self._joint.log_partition.detach()
-            return best_of(self.marginals, self._situation, found, {n: values[n] for n in wanted}, log_probs)
+            more = callable(found) and not isinstance(found, ElementLoss) and self._more_than(k, scores)
+            return best_of(self.marginals, self._situation, found, {n: values[n] for n in wanted}, log_probs, more)
         if isinstance(found, ZeroOne):
             return most_probable(ask(self._situation, self._budget, self._chains, wanted), wanted)
         return least(self.marginals, self._situation, found, wanted)
@@ -236,7 +242,7 @@ class Posterior:
             return -torch.expm1(self.log_prob(decision))
         return element_risks(self.marginals, self._situation, found, states)
 
-    def top_k(self, k: int) -> tuple[Values, Tensor]:
+    def top_k(self, k: Any) -> tuple[Values, Tensor]:
         """The k assignments of greatest score, best first.
 
         Args:
@@ -244,18 +250,39 @@ class Posterior:
 
         Returns:
             Values by name, (k, batch, axes, event), and their scores (k, batch): the sum of all log-factors, so that
-            `scores - log_partition` are log-probabilities. Where there are fewer than k, scores are `-inf`.
+            `scores - log_partition` are log-probabilities. Where there are fewer than k, scores are `-inf`. Of
+            several with one score any may come first.
+
+        Raises:
+            GraftError: k is no positive whole number.
+            IntractableError: if an unknown is continuous, or the list does not fit the budget.
         """
-        if not isinstance(k, int) or k < 1:
-            raise GraftError(f"k must be a positive whole number, not {k!r}")
+        k = positive(k)
+        values, scores = self._listed(k)
+        short = k - len(scores)
+        fits(short, sum(value[0].numel() for value in values.values()), self._budget)
+        filled = {name: torch.cat([v, v.new_zeros(short, *v.shape[1:])]) for name, v in values.items()}
+        return filled, torch.cat([scores, scores.new_full((short, *scores.shape[1:]), -torch.inf)])
+
+    def _more_than(self, k: int, scores: Tensor) -> bool:
+        """Whether some row has possible assignments besides those k."""
+        if len(scores) < k or not bool((scores[-1] > -torch.inf).any()):
+            return False
+        _, longer = self._listed(k + 1)
+        return bool((longer[k:] > -torch.inf).any())
+
+    def _listed(self, k: int) -> tuple[Values, Tensor]:
+        """The k best, or all if there are fewer in all."""
         problem = self._joint.problem
+        sizes = [(prod(problem.sizes[x] for x in one.axes), one.states) for one in problem.unknowns.values()]
+        k = at_most(k, sizes)
         with torch.no_grad():
             found = k_best_of_chain(self._joint, k)
             if found is None:
                 plan = make(problem, self._budget // k, unroll=True)
                 found = k_best(problem, plan, self._joint.tables, k)
             states, scores = found
-            frame = self._situation.frame.expanded((k,))
+            frame = self._situation.frame.expanded((len(scores),))
             return outward(decoded(problem, states), self._situation.graph.variables, frame), scores
 
     def entropy(self) -> Tensor:

@@ -58,7 +58,7 @@ def existing(variable: Variable, frame: Frame, rank: int) -> Tensor | None:
     return mask.reshape(*mask.shape, *(1,) * (rank - mask.dim()))
 
 
-def to_decide(situation: Situation, marginals: Marginals, loss: Any, names: Iterable[str] | None) -> tuple[str, ...]:
+def to_decide(situation: Situation, marginals: Marginals, loss: Any, names: Any) -> tuple[str, ...]:
     """The variables that a decision is about: those named, else those a dict of losses names, else all unknowns.
 
     Raises:
@@ -67,8 +67,12 @@ def to_decide(situation: Situation, marginals: Marginals, loss: Any, names: Iter
     if isinstance(names, str):
         raise GraftError(f"names is a list of names, not the string {names!r}")
     default = loss if isinstance(loss, Mapping) else marginals
+    if not isinstance(names, Iterable | None):
+        raise GraftError(f"names is a list of names, not {names!r}")
     wanted = tuple(default if names is None else names)
     for name in wanted:
+        if not isinstance(name, str):
+            raise GraftError(f"names is a list of names, and {name!r} is none")
         unknown_to(situation, name)
     if not wanted:
         raise GraftError("there is nothing to decide: no discrete unknown")
@@ -159,7 +163,9 @@ def most_probable(query: Query, names: tuple[str, ...]) -> Decision:
         return Decision(values, -torch.expm1((best.value - query.log_partition).clamp_max(0)))
 
 
-def best_of(marginals: Marginals, situation: Situation, loss: Any, values: Values, log_probs: Tensor) -> Decision:
+def best_of(
+    marginals: Marginals, situation: Situation, loss: Any, values: Values, log_probs: Tensor, more: bool
+) -> Decision:
     """The assignment of least risk among the k most probable ones.
 
     Args:
@@ -168,9 +174,10 @@ def best_of(marginals: Marginals, situation: Situation, loss: Any, values: Value
         loss: over elements, or a function of two dicts of values.
         values: the candidates, (k, batch, axes, event).
         log_probs: theirs, (k, batch), best first; `-inf` where there is none.
+        more: whether some row has possible assignments that are not listed.
 
     Raises:
-        GraftError: the loss is that of the mode.
+        GraftError: the loss is that of the mode, or a function whose costs are negative or not finite.
         ImpossibleEvidence: naming the rows of probability zero.
     """
     if isinstance(loss, ZeroOne):
@@ -181,7 +188,7 @@ def best_of(marginals: Marginals, situation: Situation, loss: Any, values: Value
     if isinstance(loss, ElementLoss | Mapping):
         risk = element_risks(marginals, situation, loss, {n: v[:many].long() for n, v in values.items()}).detach()
     else:
-        kind = "lower bound" if bool(there[-1].any()) else "exact"
+        kind = "lower bound" if more else "exact"
         risk = listed_risk(loss, {n: v[:many] for n, v in values.items()}, log_probs[:many])
     risk = torch.where(there[:many], risk, torch.inf)
     best, chosen = risk.argmin(0, keepdim=True), {}
@@ -196,14 +203,30 @@ def listed_risk(loss: Callable[[Values, Values], Tensor], values: Values, log_pr
 
     Raises:
         ShapeError: the loss does not return one number for every pair.
+        GraftError: it is negative, so that the sum over a list would bound nothing, or not finite.
     """
-    probs, found = log_probs.exp(), []
+    probs, there, found = log_probs.exp(), log_probs > -torch.inf, []
     for j in range(len(log_probs)):
-        decision = {name: value[j].expand_as(value) for name, value in values.items()}
-        costs = loss(values, decision)
+        # copies, so that a loss that works in place changes nothing but them
+        truth = {name: value.clone() for name, value in values.items()}
+        decision = {name: value[j].expand_as(value).clone() for name, value in values.items()}
+        costs = loss(truth, decision)
         if not isinstance(costs, Tensor) or costs.shape != probs.shape:
             what = tuple(costs.shape) if isinstance(costs, Tensor) else type(costs).__name__
             raise ShapeError(f"the loss takes two dicts of values and returns shape {tuple(probs.shape)}, not {what}")
+        _refuse_costs(costs, there & there[j])
         # what is not there has probability 0, and may cost anything
         found.append(torch.where(probs > 0, probs * costs.to(probs), 0.0).sum(0))
     return torch.stack(found)
+
+
+def _refuse_costs(costs: Tensor, possible: Tensor) -> None:
+    if costs.is_complex():
+        raise GraftError("the loss returns real numbers, not complex ones")
+    wrong = possible & ~(torch.isfinite(costs) & (costs >= 0))
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        raise GraftError(
+            f"the loss of a decision is finite and at least 0; for assignment {place[0]} of the list as the truth"
+            f"{f' in row {place[1:]}' if place[1:] else ''} it is {costs[place].item()}"
+        )

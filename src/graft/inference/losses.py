@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from graft.errors import GraftError
@@ -39,8 +40,12 @@ class ElementLoss(ABC):
         """
 
     def decision(self, probs: Float[Tensor, "*shape s"], who: str = "the variable") -> Int[Tensor, "*shape"]:
-        """The state of least expected cost, the lowest of several."""
-        return (probs @ self.matrix(probs.shape[-1], probs, who)).argmin(-1)
+        """The state of least expected cost; of those that tie, to within rounding, the lowest."""
+        costs = self.matrix(probs.shape[-1], probs, who)
+        risks = probs @ costs
+        # a sum of so many terms may be off by as many roundings
+        slack = (len(costs) + 2) * torch.finfo(probs.dtype).eps * (probs @ costs.abs()).amax(-1, keepdim=True)
+        return (risks <= risks.amin(-1, keepdim=True) + slack).int().argmax(-1)
 
     def __call__(
         self,
@@ -78,10 +83,11 @@ class Cost(ElementLoss):
     r"""A cost for every pair of truth and decision.
 
     Args:
-        costs: `costs[truth, decision]`, finite; states by states.
+        costs: `costs[truth, decision]`, finite; states by states. A tensor of real numbers, or what numpy makes a
+            matrix of; copied.
 
     Raises:
-        GraftError: the matrix is not square, not of real numbers, or not finite.
+        GraftError: the matrix is not square, not of real numbers, or not finite (also: in the type of the model).
 
     Source: Duda, Hart & Stork 2001, *Pattern Classification*, section 2.2.
 
@@ -91,18 +97,22 @@ class Cost(ElementLoss):
         tensor(1)
     """
 
-    def __init__(self, costs: Shaped[Tensor, "..."]) -> None:
+    def __init__(self, costs: Any) -> None:
+        costs = costs if isinstance(costs, Tensor) else _from_numbers(costs)
         if not costs.is_floating_point() or costs.dim() != 2 or costs.shape[0] != costs.shape[1]:
             shape = f"{costs.dtype} of shape {tuple(costs.shape)}"
             raise GraftError(f"a cost is a square matrix of real numbers, cost[truth, decision], not {shape}")
         if not bool(torch.isfinite(costs).all()):
             raise GraftError("a cost must be finite; forbid a state by a potential of -inf instead")
-        self.costs = costs
+        self.costs = costs.detach().clone()
 
     def matrix(self, states: int, like: Float[Tensor, "..."], who: str = "the variable") -> Float[Tensor, "s s"]:
         if len(self.costs) != states:
             raise GraftError(f"the cost of {who} is of {len(self.costs)} states, but each element has {states}")
-        return self.costs.to(like)
+        costs = self.costs.to(like)
+        if not bool(torch.isfinite(costs).all()):
+            raise GraftError(f"the cost of {who} is not finite as {like.dtype}, the type of the model")
+        return costs
 
     def __repr__(self) -> str:
         return f"Cost(states={len(self.costs)})"
@@ -118,6 +128,16 @@ class ZeroOne:
 
     def __repr__(self) -> str:
         return "ZeroOne()"
+
+
+def _from_numbers(costs: Any) -> Tensor:
+    try:
+        found = np.asarray(costs)
+    except ValueError as error:  # rows of several lengths
+        raise GraftError(f"a cost is a square matrix of real numbers, cost[truth, decision], not {costs!r}") from error
+    if found.dtype.kind not in "iuf":
+        raise GraftError(f"a cost is a square matrix of real numbers, cost[truth, decision], not {costs!r}")
+    return torch.from_numpy(found.astype(np.float64))
 
 
 #: Losses that go by a name alone.

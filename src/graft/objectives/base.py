@@ -22,7 +22,7 @@ class Objective(nn.Module, ABC):
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Named parts of minus the loss, each of shape batch; the loss is minus the mean of their sum."""
 
-    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         """The loss of a batch: a mean over batch dimensions, a sum over axes.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +12,8 @@ from graft.inference.arguments import BUDGET
 from graft.inference.query import ask
 from graft.inference.ratio import log_probability
 from graft.model import Model
-from graft.objectives.base import Objective, split
+from graft.objectives.base import Objective
+from graft.objectives.truth import is_model, told
 
 
 class Likelihood(Objective):
@@ -28,7 +29,7 @@ class Likelihood(Objective):
             of its inputs.
 
     Raises:
-        GraftError: if `given` names no variable.
+        GraftError: the model is none, or `given` is no list of names of its variables; at a call, the batch is no dict.
 
     Example:
         >>> import torch
@@ -39,15 +40,19 @@ class Likelihood(Objective):
         0.5623
     """
 
-    def __init__(self, model: Model, given: Iterable[str] = ()) -> None:
+    def __init__(self, model: Any, given: Any = ()) -> None:
         super().__init__()
+        is_model(model, "Likelihood")
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise GraftError(f"given is a list of names, not {given!r}")
+        self.model: Model
         self.model, self.given = model, tuple(given)
         for name in self.given:
-            if name not in model.graph.variables:
+            if not isinstance(name, str) or name not in model.graph.variables:
                 raise GraftError(f"given names {name!r}; the model has {', '.join(model.graph.variables)}")
 
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        values, options = split(batch)
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        values, options = told(batch, "Likelihood")
         situation = self.model.settled(values, **options)
         if not self.given:
             return {"log_prob": log_probability(situation, BUDGET)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -14,7 +17,10 @@ from graft.inference.losses import ZeroOne as ZeroOne
 
 
 class LogLoss:
-    r"""$-\log p(y_t = y^*_t \mid x)$ of each element, the pointwise log-likelihood; infinite where that is 0.
+    r"""$-\log p(y_t = y^*_t \mid x)$ of each element, the pointwise log-likelihood.
+
+    Infinite where the probability is 0. `MarginalLoss` also refuses a probability so small (below the smallest normal
+    number of its type, 1.2e-38 in float32) that the slope $1/p$ may overflow.
 
     Source: Kakade, Teh & Roweis 2002, eq. 5.
 
@@ -30,6 +36,10 @@ class LogLoss:
         where: Bool[Tensor, "*shape"] | None = None,
     ) -> Float[Tensor, "*shape"]:
         return -_of_truth(probs, truth).log()
+
+    def steep(self, probs: Float[Tensor, "*shape s"], truth: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Where the loss or its slope is too great for the type of number."""
+        return _of_truth(probs, truth) < torch.finfo(probs.dtype).tiny
 
 
 class Brier:
@@ -56,7 +66,10 @@ class Focal:
     r"""$-(1 - p)^\gamma \log p$ of each element, where $p = p(y_t = y^*_t \mid x)$: what is easy counts less.
 
     Args:
-        gamma: 0 is `LogLoss`; at least 0.
+        gamma: 0 is `LogLoss`; at least 0, finite. Small probabilities are refused as there.
+
+    Raises:
+        GraftError: gamma is no such number.
 
     Source: Lin et al. 2017, eq. 4.
 
@@ -65,10 +78,10 @@ class Focal:
         tensor([0.1733])
     """
 
-    def __init__(self, gamma: float = 2.0) -> None:
-        if not gamma >= 0:
-            raise GraftError(f"gamma is at least 0, not {gamma}")
-        self.gamma = gamma
+    def __init__(self, gamma: Any = 2.0) -> None:
+        if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= gamma < torch.inf:
+            raise GraftError(f"gamma is at least 0 and finite, not {gamma!r}")
+        self.gamma = float(gamma)
 
     def __call__(
         self,
@@ -84,6 +97,10 @@ class Focal:
         sure = wrong == 0
         factor = torch.where(sure, 0.0, torch.where(sure, 1.0, wrong) ** self.gamma)
         return -factor * right.log()
+
+    def steep(self, probs: Float[Tensor, "*shape s"], truth: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Where the loss or its slope is too great for the type of number."""
+        return _of_truth(probs, truth) < torch.finfo(probs.dtype).tiny
 
 
 def _of_truth(probs: Tensor, truth: Tensor) -> Tensor:

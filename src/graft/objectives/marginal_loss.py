@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ from graft.inference.frame import Frame
 from graft.inference.query import ask
 from graft.inference.settle import Situation
 from graft.model import Model
-from graft.objectives.base import Objective, split
-from graft.objectives.truth import random_names, truth_of
+from graft.objectives.base import Objective
+from graft.objectives.truth import random_names, told, truth_of
 from graft.ops.dense import sum_from
 
 
@@ -27,7 +26,8 @@ class MarginalLoss(Objective):
     r"""The sum over elements of a loss $\ell\big(p(y_t \mid x), y^*_t\big)$ on marginals, a mean over the batch.
 
     The marginals are those given everything else in the batch; the gradient runs through inference, whose sweeps have
-    second derivatives. Elements that do not exist or are unannotated (-1) are left out.
+    second derivatives. Elements that do not exist or are unannotated (-1) are left out, and so are those of which
+    `Partial` allows every state; one of which it allows a single state has that state, and any other set is an error.
 
     Args:
         model: whose unknowns, given the rest, are discrete and within reach of an exact sweep.
@@ -40,7 +40,8 @@ class MarginalLoss(Objective):
 
     Raises:
         GraftError: a name that is no random variable; at a call, a truth that is absent, weighed or a set of states,
-            or a loss that is not finite, by rows.
+            or a loss that is not finite or too steep for the type of number, by rows, or has no gradient where the
+            marginals have one.
         ImpossibleEvidence: at a call, rows whose evidence has probability zero.
         IntractableError: at a call, as `Model.given`.
 
@@ -55,14 +56,15 @@ class MarginalLoss(Objective):
         (tensor(1., ...), tensor(1.6740, ...))
     """
 
-    def __init__(self, model: Model, name: str, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, model: Any, name: Any, loss: Any) -> None:
         super().__init__()
+        self.model: Model
         self.model, self.name, self.loss = model, random_names(model, [name], "MarginalLoss")[0], loss
-        if not callable(loss):
+        if not callable(loss) or isinstance(loss, type):
             raise GraftError(f"the loss is a function of marginals, truth and where it is known, not {loss!r}")
 
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        values, options = split(batch)
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        values, options = told(batch, "MarginalLoss")
         situation = self.model.settled(values, **options)
         given = truth_of(situation, self.name, "MarginalLoss")
         truth, where = annotated(situation, self.name, given)
@@ -70,8 +72,14 @@ class MarginalLoss(Objective):
         marginals = Marginals(rest, BUDGET, True, ask(rest, BUDGET, True, [self.name]))
         probs = probabilities(marginals[self.name])
         probs = torch.where(where.unsqueeze(-1), probs, 1.0 / probs.shape[-1])
+        if hasattr(self.loss, "steep"):
+            self._gentle(self.loss.steep(probs.detach(), truth) & where, situation.frame.rank)
         value = self._value(self.loss(probs, truth, where), where, situation.frame.rank)
         self._finite(value)
+        if probs.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise GraftError(
+                f"the loss of {self.name} has no gradient: what it returns does not depend on its marginals"
+            )
         return {f"loss of {self.name}": -value}
 
     def _value(self, found: Any, where: Tensor, rank: int) -> Tensor:
@@ -85,13 +93,18 @@ class MarginalLoss(Objective):
         raise ShapeError(f"the loss of {self.name} returns {tuple(where.shape)} or {tuple(batch)}, not {what}")
 
     def _finite(self, value: Tensor) -> None:
-        bad = ~torch.isfinite(value.detach())
+        self._refuse(~torch.isfinite(value.detach()))
+
+    def _gentle(self, steep: Tensor, rank: int) -> None:
+        self._refuse(steep.flatten(rank).any(-1) if steep.dim() > rank else steep)
+
+    def _refuse(self, bad: Tensor) -> None:
         if bool(bad.any()):
             rows = [tuple(row) for row in bad.nonzero().tolist()]
             where = f" in rows {', '.join(map(str, rows[:8]))}" if bad.dim() else ""
             raise GraftError(
-                f"the loss of {self.name} is not finite{where}: the truth has probability zero there, or one below the "
-                f"smallest {value.dtype}"
+                f"the loss of {self.name} is, or its slope is, not finite{where}: the truth has probability zero "
+                "there, or one below the smallest normal number of its type"
             )
 
     def draw(self, path: Any = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graft.errors import GraftError
 from graft.inference.arguments import BUDGET
 from graft.inference.clean import Given
 from graft.inference.draws import decoded
@@ -17,8 +18,8 @@ from graft.inference.query import Query, ask
 from graft.inference.settle import Situation
 from graft.inference.sweep import argmax, assign
 from graft.model import Model
-from graft.objectives.base import Objective, split
-from graft.objectives.truth import margin_costs, possible_truth, random_names, truth_of
+from graft.objectives.base import Objective
+from graft.objectives.truth import margin_costs, possible_truth, random_names, told, truth_of
 from graft.ops.dense import sum_from
 
 
@@ -42,8 +43,8 @@ class MaxMargin(Objective):
         cost: `Hamming()`, `Cost(matrix)`, or a dict of such by variable; not negative, and 0 for the truth.
 
     Raises:
-        GraftError: no names, or one that is no random variable; at a call, a truth that is absent or weighed, a cost
-            that is no margin.
+        GraftError: no names, one twice, or one that is no random variable; a cost of no variable; at a call, a truth
+            that is absent or weighed, a cost that is no margin.
         ImpossibleEvidence: at a call, a truth that the model excludes, by rows.
         IntractableError: at a call, as `Model.given`.
 
@@ -60,12 +61,17 @@ class MaxMargin(Objective):
         (2.5, {'margin': 0.5, 'cost': -3.0})
     """
 
-    def __init__(self, model: Model, *names: str, cost: ElementLoss | Mapping[str, Any] | str | None = None) -> None:
+    def __init__(self, model: Any, *names: Any, cost: ElementLoss | Mapping[str, Any] | str | None = None) -> None:
         super().__init__()
+        self.model: Model
         self.model, self.names = model, random_names(model, names, type(self).__name__)
+        if isinstance(cost, Mapping) and (strange := [name for name in cost if name not in model.graph.variables]):
+            raise GraftError(
+                f"cost names {strange[0]!r}, no variable of the model; decided are {', '.join(self.names)}"
+            )
         self.costs = {name: element_loss(Hamming() if cost is None else cost, name) for name in self.names}
 
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def terms(self, batch: Any) -> dict[str, Tensor]:
         situation, truth, costs = self._settled(batch)
         augmented = knowing(situation, {name: Given(log_mask=cost) for name, cost in costs.items()})
         with torch.no_grad():
@@ -76,9 +82,9 @@ class MaxMargin(Objective):
         violated = (margin + cost).detach() < 0
         return {name: torch.where(violated, part, 0.0) for name, part in (("margin", margin), ("cost", cost))}
 
-    def _settled(self, batch: Mapping[str, Any]) -> tuple[Situation, Tensor, dict[str, Tensor]]:
+    def _settled(self, batch: Any) -> tuple[Situation, Tensor, dict[str, Tensor]]:
         """The call, the best score that agrees with the truth, and the costs of all states."""
-        values, options = split(batch)
+        values, options = told(batch, type(self).__name__)
         situation = self.model.settled(values, **options)
         for name in self.names:
             truth_of(situation, name, type(self).__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +32,7 @@ class SoftmaxMargin(MaxMargin):
         tensor(1.3133, ...)
     """
 
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def terms(self, batch: Any) -> dict[str, Tensor]:
         situation, truth, costs = self._settled(batch)
         augmented = self._sum(knowing(situation, {name: Given(log_mask=cost) for name, cost in costs.items()}))
         return {"margin": truth - augmented}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,25 +14,52 @@ from graft.inference.clean import Given
 from graft.inference.losses import ElementLoss
 from graft.inference.settle import Situation
 from graft.model import Model
+from graft.objectives.base import split
 
 #: States of a vector of units that a margin lists.
 LISTED = 4096
 
 
-def random_names(model: Model, names: Iterable[str], who: str) -> tuple[str, ...]:
+def random_names(model: Any, names: Iterable[Any], who: str) -> tuple[str, ...]:
     """Names that an objective decides.
 
     Raises:
-        GraftError: there are none, or one is no random variable.
+        GraftError: there are none, one is told twice or is no random variable, or the model is none.
     """
+    is_model(model, who)
     found = tuple(names)
     if not found:
         raise GraftError(f"{who} is told which variables to decide: name at least one")
     for name in found:
+        if not isinstance(name, str):
+            raise GraftError(f"{who} takes names of variables, one after the other, not {name!r}")
+        if found.count(name) > 1:
+            raise GraftError(f"{who} is told {name!r} twice")
         variable = model.graph.variables.get(name)
         if variable is None or not variable.is_random:
             raise GraftError(f"{who} decides random variables; {name!r} is none of {', '.join(model.graph.random)}")
     return found
+
+
+def is_model(model: Any, who: str) -> None:
+    """Refuse anything else.
+
+    Raises:
+        GraftError: it is no `Model`.
+    """
+    if not isinstance(model, Model):
+        raise GraftError(f"{who} takes a Model first, not {type(model).__name__}")
+
+
+def told(batch: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A batch as (values, options of the call).
+
+    Raises:
+        GraftError: it is no dict.
+    """
+    if not isinstance(batch, Mapping):
+        raise GraftError(f"{who} takes a batch: a dict of values by name, not {type(batch).__name__}")
+    return split(batch)
 
 
 def truth_of(situation: Situation, name: str, who: str) -> Given:

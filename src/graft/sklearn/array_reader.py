@@ -36,7 +36,7 @@ class ArrayReader:
 
     def fit(self, sequences: Sequence[Any]) -> Sequences:
         """Learn the number of dimensions, and read."""
-        self.size = next(np.asarray(one).shape[1] for one in sequences if len(one))
+        self.size = next(int(one.shape[1]) for one in sequences if len(one))
         if self.size == 0:
             raise GraftError("the arrays of X have no dimensions")
         return self.read(sequences)
@@ -53,7 +53,12 @@ class ArrayReader:
             return np.zeros((0, self.size or 0))
         if not is_array(one):
             raise GraftError(f"X[{number}] is no array (time, dimensions), but the sequences before or at fit are")
-        array = np.asarray(one, dtype=np.float64)
+        # tensors may want gradients, be elsewhere, or of a type that numpy lacks
+        array = one.detach().cpu().double().numpy() if isinstance(one, Tensor) and not one.is_complex() else one
+        array = np.asarray(array)
+        if array.dtype.kind not in "biuf":
+            raise GraftError(f"X[{number}] is an array of {array.dtype}, not of real numbers")
+        array = array.astype(np.float64)
         if array.shape[1] != self.size:
             raise GraftError(f"X[{number}] has the shape {array.shape}, not (time, {self.size})")
         if not np.isfinite(array).all():
@@ -62,7 +67,8 @@ class ArrayReader:
 
     def network(self, states: int, dtype: torch.dtype) -> nn.Module:
         """Scores from weights that start at zero."""
-        net = nn.Linear(self.size or 0, states, bias=False, dtype=dtype)
+        # nothing is drawn: the random state of the process stays as it is
+        net = nn.utils.skip_init(nn.Linear, self.size or 0, states, bias=False, dtype=dtype)
         nn.init.zeros_(net.weight)
         return net
 

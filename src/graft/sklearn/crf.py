@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from graft.data.tag_schemes import Allowed
 from graft.errors import GraftError
+from graft.inference.how_many import at_most, positive
 from graft.sklearn.batches import CELLS, grouped
 from graft.sklearn.files import read, write
 from graft.sklearn.fitted import Fitted, forbidden, numbered, weights_by
+from graft.sklearn.items import plain
 from graft.sklearn.labels import UNKNOWN, classes_of, coded, flattened
 from graft.sklearn.maximise import Criterion, maximise
 from graft.sklearn.occurring import learnt
@@ -26,6 +29,9 @@ from graft.sklearn.settings import checked
 from graft.sklearn.structure import build, rules
 
 Labels = list[Hashable]
+
+#: Settings that the model cannot be built again without.
+_STRUCTURE = ("ends", "constraints", "labels", "dtype")
 
 
 class CRF(BaseEstimator):
@@ -37,7 +43,8 @@ class CRF(BaseEstimator):
     `X` is a list of sequences of any lengths (0 too) of dicts of attributes, lists of names or tokens (see
     `graft.sklearn.items.attributes`), or of arrays (time, dimensions), which get an intercept. `y` is a list of
     sequences of hashable labels; where a label is None the element is not annotated, and summed out exactly.
-    Attributes that fitting has not seen say nothing; labels that it has not seen have probability zero.
+    Attributes that fitting has not seen say nothing; labels that it has not seen have probability zero, but for those
+    that `labels` lists: they have the weights that are learnt of them, which are 0 where nothing tells.
 
     Args:
         c2: strength of the penalty on the square of all weights.
@@ -114,14 +121,20 @@ class CRF(BaseEstimator):
         """
         checked(self.get_params())
         X, y = listed(X, "X"), listed(y, "y")
+        # gradients are needed even where the caller has switched them off
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._fit(X, y)
+
+    def _fit(self, X: list[Any], y: list[Any]) -> CRF:
         reader = reader_for(X)
         sequences = reader.fit(X)
         flat = flattened(y, sequences.lengths, self.ignore)
-        classes = classes_of(flat, self.labels)
+        classes = classes_of(flat, self.labels, plain(self.ignore))
         rule = rules(self.constraints, classes)
-        parts = build(reader, classes, rule, ends=self.ends, dtype=getattr(torch, self.dtype))
+        parts = build(reader, classes, rule, ends=bool(self.ends), dtype=getattr(torch, self.dtype))
         fitted = Fitted(reader, classes, parts)
         self.n_iter_ = self._learn(fitted, sequences, coded(flat, classes), rule)
+        self._structure = deepcopy({name: getattr(self, name) for name in _STRUCTURE})
         self._keep(fitted)
         return self
 
@@ -129,12 +142,16 @@ class CRF(BaseEstimator):
         impossible = np.flatnonzero(np.isneginf(fitted.log_probs(sequences, codes)))
         if len(impossible):
             raise forbidden(impossible.tolist())
-        options = {"all_states": self.all_possible_states, "all_transitions": self.all_possible_transitions}
-        weights = learnt(fitted.parts, fitted.reader, sequences, codes, rule, ends=self.ends, **options)
+        options = {
+            "all_states": bool(self.all_possible_states),
+            "all_transitions": bool(self.all_possible_transitions),
+        }
+        weights = learnt(fitted.parts, fitted.reader, sequences, codes, rule, ends=bool(self.ends), **options)
         rows = grouped(sequences, len(fitted.classes))
         batches = [fitted.batch(sequences, some, codes) for some in rows]
-        criterion = Criterion(fitted.parts.model, weights, batches, self.c2)
-        return maximise(criterion, epsilon=self.epsilon, max_iterations=self.max_iterations, memories=self.num_memories)
+        criterion = Criterion(fitted.parts.model, weights, batches, float(self.c2))
+        limit = None if self.max_iterations is None else int(self.max_iterations)
+        return maximise(criterion, epsilon=float(self.epsilon), max_iterations=limit, memories=int(self.num_memories))
 
     def _keep(self, fitted: Fitted) -> None:
         self._fitted, self.classes_, self.model_ = fitted, fitted.classes, fitted.parts.model
@@ -178,17 +195,18 @@ class CRF(BaseEstimator):
                 found[row] = probs[: sequences.lengths[row]].copy()
         return found
 
-    def predict_top_k(self, X: Any, k: int) -> list[list[tuple[Labels, float]]]:
+    def predict_top_k(self, X: Any, k: Any) -> list[list[tuple[Labels, float]]]:
         """The k most probable sequences of labels of each sequence with their log-probabilities, best first.
 
         There are fewer where fewer are possible; of an empty sequence there is one.
 
         Raises:
             GraftError: k is no positive whole number.
+            IntractableError: a list of so many does not fit into memory.
         """
         fitted, sequences = self._read(X)
-        if not isinstance(k, int) or k < 1:
-            raise GraftError(f"k must be a positive whole number, not {k!r}")
+        # no sequence has more than the longest
+        k = at_most(positive(k), [(int(sequences.lengths.max(initial=0)), len(fitted.classes))])
         found: list[list[tuple[Labels, float]]] = [[([], 0.0)] for _ in sequences.lengths]
         for rows, posterior in fitted.posteriors(sequences, CELLS // k):
             values, scores = posterior.top_k(k)
@@ -214,6 +232,7 @@ class CRF(BaseEstimator):
         Raises:
             GraftError: nothing is annotated.
         """
+        X, y = listed(X, "X"), listed(y, "y")
         _, codes = self._labelled(X, y)
         numbers = {label: number for number, label in enumerate(self.classes_)}
         predicted = np.array([numbers[label] for one in self.predict(X) for label in one], dtype=np.int64)
@@ -243,13 +262,18 @@ class CRF(BaseEstimator):
         return list(self._fitted.reader.names)
 
     def save(self, path: str | Path) -> None:
-        """Write a folder: weights as safetensors, all else as JSON.
+        """Write a folder, whole or not at all: weights as safetensors, all else as JSON.
+
+        A model that stands there is replaced. The settings that shape the model (ends, constraints, labels, dtype)
+        are those of the fit.
 
         Raises:
-            GraftError: the model is not fitted, or a label or a token is no string, number, truth value or tuple.
+            NotFittedError: the model is not fitted.
+            GraftError: a label or a token is no string, number, truth value or tuple; the folder holds other files,
+                or cannot be written.
         """
         check_is_fitted(self, "model_")
-        write(Path(path), self._fitted, self.get_params(), self.n_iter_)
+        write(Path(path), self._fitted, self.get_params() | self._structure, self.n_iter_)
 
     @classmethod
     def load(cls, path: str | Path) -> CRF:
@@ -258,8 +282,9 @@ class CRF(BaseEstimator):
         Raises:
             DataError: the folder, or what is in it, is not what it should be.
         """
-        fitted, settings, iterations = read(Path(path))
+        fitted, settings, iterations = read(Path(path), cls().get_params())
         found = cls(**settings)
+        found._structure = {name: settings[name] for name in _STRUCTURE}
         found.n_iter_ = iterations
         found._keep(fitted)
         return found

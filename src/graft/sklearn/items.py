@@ -36,9 +36,39 @@ def attributes(item: Any, where: str) -> dict[Hashable, float]:
     if not isinstance(item, Mapping | list | set):
         return {_token(item, where): 1.0}
     found: dict[Hashable, float] = {}
-    for name, value in _named(item, "", where):
-        found[name] = found.get(name, 0.0) + value
+    try:
+        for name, value in _named(item, "", where):
+            found[name] = found.get(name, 0.0) + value
+    except RecursionError as error:
+        raise GraftError(f"{where} is nested too deeply, or in itself") from error
     return found
+
+
+def hashable(value: Any) -> bool:
+    """Whether a value can be looked up: a tuple can only if all that is in it can.
+
+    Example:
+        >>> hashable(("a", 1)), hashable(("a", [1]))
+        (True, False)
+    """
+    try:
+        hash(value)
+    except (TypeError, RecursionError):
+        return False
+    return True
+
+
+def shown(value: Any) -> str:
+    """A value in a message, in one short line.
+
+    Example:
+        >>> shown("x"), shown(10**5000)
+        ("'x'", 'int too long to show')
+    """
+    try:
+        return repr(value)[:80]
+    except ValueError:  # Python writes no whole number of more than some thousand digits
+        return f"{type(value).__name__} too long to show"
 
 
 def plain(value: Any) -> Any:
@@ -74,13 +104,18 @@ def _name(name: Any, where: str) -> str:
 
 
 def _number(value: Any, name: str, where: str) -> float:
-    number = float(value) if isinstance(value, Real | np.bool_) else float("nan")
+    try:
+        number = float(value) if isinstance(value, Real | np.bool_) else float("nan")
+    except OverflowError:  # a whole number of hundreds of digits
+        number = float("inf")
     if not isfinite(number):
-        raise GraftError(f"{where}: attribute {name!r} has the value {value!r}; values are finite numbers or strings")
+        raise GraftError(
+            f"{where}: attribute {name!r} has the value {shown(value)}; values are finite numbers or strings"
+        )
     return number
 
 
 def _token(item: Any, where: str) -> Hashable:
-    if item is None or not isinstance(item, Hashable) or item != item:
+    if item is None or not hashable(item) or item != item:
         raise GraftError(f"{where} is {item!r}: an element is a dict, a list of names, or a hashable token")
     return item

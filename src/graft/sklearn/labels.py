@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from graft.errors import GraftError
-from graft.sklearn.items import plain
+from graft.sklearn.items import hashable, plain
 
 #: The number of an element that nobody annotated, and of a label that fitting has not seen.
 UNKNOWN, UNSEEN = -1, -2
@@ -41,11 +41,11 @@ def flattened(y: Sequence[Any], lengths: np.ndarray, ignore: Any) -> list[Any]:
     return found
 
 
-def classes_of(flat: Sequence[Any], told: Sequence[Hashable] | None) -> list[Hashable]:
+def classes_of(flat: Sequence[Any], told: Any, ignore: Any = None) -> list[Hashable]:
     """The labels that sequences may have: those told, else those seen, sorted if they can be.
 
     Raises:
-        GraftError: no label is there, one is told twice, or one is seen that was not told.
+        GraftError: no label is there, one is told twice or means "not annotated", or one is seen that was not told.
 
     Example:
         >>> classes_of(["V", None, "N"], None), classes_of(["N"], ["O", "N"])
@@ -56,12 +56,23 @@ def classes_of(flat: Sequence[Any], told: Sequence[Hashable] | None) -> list[Has
         if not seen:
             raise GraftError("y holds no label: there is nothing to learn from")
         return _sorted(seen)
-    known = [plain(label) for label in told]
-    if not known or len(set(known)) < len(known):
-        raise GraftError(f"labels must be distinct, at least one; got {known!r}")
+    known = _told(told, ignore)
     missing = [label for label in seen if label not in set(known)]
     if missing:
         raise GraftError(f"y holds the label {missing[0]!r}, which labels= does not list")
+    return known
+
+
+def _told(told: Any, ignore: Any) -> list[Hashable]:
+    if isinstance(told, str | bytes | Mapping | Set) or not isinstance(told, Iterable):
+        raise GraftError(f"labels must be a list of labels, not {told!r}")
+    known = []
+    for number, label in enumerate(told.tolist() if isinstance(told, np.ndarray | Tensor) else told):
+        known.append(_checked(plain(label), ignore, f"labels[{number}]"))
+        if known[-1] is None:
+            raise GraftError(f"labels[{number}] is {label!r}, which stands for no label")
+    if not known or len(set(known)) < len(known):
+        raise GraftError(f"labels must be distinct, at least one; got {known!r}")
     return known
 
 
@@ -79,7 +90,7 @@ def coded(flat: Sequence[Any], classes: Sequence[Hashable]) -> np.ndarray:
 def _checked(label: Any, ignore: Any, where: str) -> Any:
     if label is None or (ignore is not None and label == ignore):
         return None
-    if not isinstance(label, Hashable) or label != label:
+    if not hashable(label) or label != label:
         raise GraftError(f"{where} is {label!r}; a label is hashable and equal to itself, None is unannotated")
     return label
 

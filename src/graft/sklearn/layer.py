@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from graft.errors import GraftError, ShapeError
+from graft.inference.how_many import positive
 from graft.structured.linear_chain import LinearChain
 
 REDUCTIONS = ("none", "sum", "mean", "token_mean")
@@ -44,10 +47,9 @@ class CRFLayer(nn.Module):
         [3, 2]
     """
 
-    def __init__(self, num_tags: int, batch_first: bool = False) -> None:
-        if num_tags <= 0:
-            raise GraftError(f"num_tags must be a positive whole number, not {num_tags}")
+    def __init__(self, num_tags: Any, batch_first: bool = False) -> None:
         super().__init__()
+        num_tags = positive(num_tags, "num_tags")
         self.num_tags, self.batch_first = num_tags, batch_first
         self.start_transitions = nn.Parameter(torch.empty(num_tags))
         self.end_transitions = nn.Parameter(torch.empty(num_tags))
@@ -64,9 +66,9 @@ class CRFLayer(nn.Module):
 
     def forward(
         self,
-        emissions: Float[Tensor, "..."],
-        tags: Int[Tensor, "..."],
-        mask: Shaped[Tensor, "..."] | None = None,
+        emissions: Any,
+        tags: Any,
+        mask: Any = None,
         reduction: str = "sum",
     ) -> Float[Tensor, "..."]:
         """The log-likelihood of tags (not the loss: negate it).
@@ -85,6 +87,8 @@ class CRFLayer(nn.Module):
         if reduction not in REDUCTIONS:
             raise GraftError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
         chain, on = self._chain(emissions, mask)
+        if not isinstance(tags, Tensor) or tags.is_floating_point() or tags.is_complex():
+            raise GraftError(f"tags must be a tensor of whole numbers, not {_kind(tags)}")
         tags = self._rows_first(tags)
         if tags.shape != on.shape:
             raise ShapeError(f"tags {tuple(tags.shape)} do not fit emissions: (batch, time) is {tuple(on.shape)}")
@@ -97,7 +101,7 @@ class CRFLayer(nn.Module):
             raise GraftError(f"reduction {reduction!r} has nothing to take the mean of")
         return each.sum() / count
 
-    def decode(self, emissions: Float[Tensor, "..."], mask: Shaped[Tensor, "..."] | None = None) -> list[list[int]]:
+    def decode(self, emissions: Any, mask: Any = None) -> list[list[int]]:
         """The most probable tags of the elements that are on, one list a row.
 
         Raises:
@@ -107,9 +111,7 @@ class CRFLayer(nn.Module):
         rows = zip(chain.mode().tolist(), on.tolist(), strict=True)
         return [[tag for tag, there in zip(tags, exists, strict=True) if there] for tags, exists in rows]
 
-    def marginals(
-        self, emissions: Float[Tensor, "..."], mask: Shaped[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "one two tags"]:
+    def marginals(self, emissions: Any, mask: Any = None) -> Float[Tensor, "one two tags"]:
         """The probability of each tag at each element, in the shape of the emissions; 0 where the mask is off.
 
         Raises:
@@ -118,29 +120,29 @@ class CRFLayer(nn.Module):
         return self._rows_first(self._chain(emissions, mask)[0].marginals)
 
     def top_k(
-        self, emissions: Float[Tensor, "..."], k: int, mask: Shaped[Tensor, "..."] | None = None
+        self, emissions: Any, k: Any, mask: Any = None
     ) -> tuple[Int[Tensor, "k one two"], Float[Tensor, "k batch"]]:
         """The k most probable sequences of tags, best first, and their log-probabilities.
 
         Tags are 0 where the mask is off. Where fewer than k sequences are possible, the missing ones have `-inf`.
         """
         chain, _ = self._chain(emissions, mask)
-        tags, scores = chain.top_k(k)
+        tags, scores = chain.top_k(positive(k))
         possible = scores > -torch.inf
         normaliser = chain.log_partition.expand_as(scores).where(possible, 0.0)
         return tags if self.batch_first else tags.transpose(1, 2), scores - normaliser
 
-    def log_partition(
-        self, emissions: Float[Tensor, "..."], mask: Shaped[Tensor, "..."] | None = None
-    ) -> Float[Tensor, " batch"]:
+    def log_partition(self, emissions: Any, mask: Any = None) -> Float[Tensor, " batch"]:
         r"""$\log Z$ of each row: the log-sum of the exponential scores of all sequences of tags."""
         return self._chain(emissions, mask)[0].log_partition
 
-    def chain(self, emissions: Float[Tensor, "..."], mask: Shaped[Tensor, "..."] | None = None) -> LinearChain:
+    def chain(self, emissions: Any, mask: Any = None) -> LinearChain:
         """The distribution itself, batch first: to be sampled from, asked for its entropy or pair marginals."""
         return self._chain(emissions, mask)[0]
 
-    def _chain(self, emissions: Tensor, mask: Tensor | None) -> tuple[LinearChain, Tensor]:
+    def _chain(self, emissions: Any, mask: Any) -> tuple[LinearChain, Tensor]:
+        if not isinstance(emissions, Tensor) or not emissions.is_floating_point():
+            raise GraftError(f"emissions must be a tensor of real numbers, not {_kind(emissions)}")
         if emissions.dim() != 3 or emissions.shape[2] != self.num_tags:
             raise ShapeError(
                 f"emissions {tuple(emissions.shape)} do not fit: they are"
@@ -154,10 +156,12 @@ class CRFLayer(nn.Module):
             unary = torch.where(where[:, :, None], unary + scores, unary)
         return LinearChain(unary, self.transitions, mask=on), on
 
-    def _exists(self, mask: Tensor | None, unary: Tensor) -> Tensor:
+    def _exists(self, mask: Any, unary: Tensor) -> Tensor:
         """(batch, time), bool."""
         if mask is None:
             return torch.ones(unary.shape[:2], dtype=torch.bool, device=unary.device)
+        if not isinstance(mask, Tensor):
+            raise GraftError(f"mask must be a tensor of truth values, not {_kind(mask)}")
         if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
             raise GraftError("a mask holds truth values, or 0 and 1")
         mask = self._rows_first(mask)
@@ -176,3 +180,7 @@ class CRFLayer(nn.Module):
 
     def _rows_first(self, x: Tensor) -> Tensor:
         return x if self.batch_first or x.dim() < 2 else x.transpose(0, 1)
+
+
+def _kind(value: Any) -> str:
+    return f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,19 @@ def listed(sequences: Any, name: str) -> list[Any]:
     """A list of sequences, checked for what is easily mistaken for one.
 
     Raises:
-        GraftError: it is a single string or sequence, or a sequence has no length.
+        GraftError: it is a single string or sequence, or a sequence has no length or no order.
 
     Example:
         >>> listed((["a"], []), "X")
         [['a'], []]
     """
-    if isinstance(sequences, str | bytes | dict) or not isinstance(sequences, Iterable):
+    if isinstance(sequences, str | bytes | Mapping | Set) or not isinstance(sequences, Iterable):
         raise GraftError(f"{name} must be a list of sequences, not {type(sequences).__name__}")
     found = list(sequences)
     for number, one in enumerate(found):
-        if isinstance(one, str | bytes | dict) or not hasattr(one, "__len__") or getattr(one, "ndim", 1) == 0:
+        # a set has no order
+        unordered = isinstance(one, str | bytes | Mapping | Set)
+        if unordered or not hasattr(one, "__len__") or getattr(one, "ndim", 1) == 0:
             raise GraftError(f"{name}[{number}] must be a sequence of elements, not {one!r}")
     return found
 

@@ -55,7 +55,10 @@ def rules(constraints: Any, classes: Sequence[Hashable]) -> Allowed:
         return Allowed(free, free, free.expand(len(classes), -1))
     if isinstance(constraints, str):
         return allowed([_tag(label) for label in classes], constraints)
-    matrix = np.asarray(constraints)
+    try:
+        matrix = np.asarray(constraints)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise GraftError(f"constraints are 'BIO', 'BIOES' or a matrix of truth values: {error}") from error
     if matrix.dtype != np.bool_:
         raise GraftError(f"constraints are 'BIO', 'BIOES' or a matrix of truth values, not of {matrix.dtype}")
     if matrix.shape != (len(classes), len(classes)):
