@@ -14,7 +14,7 @@ from tests.reference.training_processes import FORMS
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-W", "ignore", "-m", "tests.reference.training_processes", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return place
 
@@ -38,3 +38,13 @@ def test_the_log_is_over_all_rows(folder, form):
         assert a.keys() == b.keys() and a["step"] == b["step"]
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), abs=1e-6)
         assert float(a["valid"]) == pytest.approx(float(b["valid"]), abs=1e-6)
+
+
+FAILURES = {"nan": "the loss is nan", "raises": "the loss cannot be had"}
+
+
+@pytest.mark.parametrize("way", FAILURES)
+def test_all_processes_stop_if_one_fails(folder, way):
+    for rank in (0, 1):
+        told = (folder / f"{way} {rank}.txt").read_text()
+        assert FAILURES[way] in told and ("process 1 stopped" in told) == (rank == 0)

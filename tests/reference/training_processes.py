@@ -10,8 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from graft.errors import GraftError
 from graft.factors import Categorical, Gaussian
 from graft.model import Model
 from graft.objectives.likelihood import Likelihood
@@ -83,9 +85,35 @@ def train(fabric, name, folder):
     return run
 
 
+class Fails(nn.Module):
+    """A loss that the second process alone cannot compute: it is NaN, or it raises."""
+
+    def __init__(self, rank, way):
+        super().__init__()
+        self.at, self.bad = nn.Parameter(torch.zeros(())), way if rank == 1 else ""
+
+    def forward(self, batch):
+        if self.bad == "raises":
+            raise GraftError("the loss cannot be had")
+        return self.at * (torch.nan if self.bad == "nan" else 1.0) + 0.0 * batch["y"].sum()
+
+
+def failing(fabric, folder):
+    """What each process says when the second fails."""
+    for way in ("nan", "raises"):
+        try:
+            fit(Fails(fabric.global_rank, way), data(), epochs=1, fabric=fabric, seed=0, progress=False)
+            told = "nothing"
+        except GraftError as error:
+            told = str(error)
+        (folder / f"{way} {fabric.global_rank}.txt").write_text(told)
+
+
 def everything(fabric, folder):
     for name in FORMS:
         train(fabric, name, folder)
+    if fabric.world_size > 1:
+        failing(fabric, folder)
 
 
 if __name__ == "__main__":

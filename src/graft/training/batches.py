@@ -22,6 +22,10 @@ class Source(Protocol):
         """The batches of an epoch but the first few; their order is drawn at once."""
         ...
 
+    def extent(self) -> dict[str, int] | None:
+        """The number of rows or batches, if it is known."""
+        ...
+
     def state(self) -> list[Tensor]:
         """Of the generators that the source has for itself."""
         ...
@@ -31,7 +35,7 @@ class Source(Protocol):
         ...
 
 
-def source(data: Any, size: int, generator: torch.Generator | None, fabric: Any) -> Source:
+def source(data: Any, size: int, generator: torch.Generator | None, fabric: Any, name: str = "data") -> Source:
     """The batches of data.
 
     Args:
@@ -40,6 +44,7 @@ def source(data: Any, size: int, generator: torch.Generator | None, fabric: Any)
         size: of a batch, over all processes.
         generator: shuffles; none keeps the order.
         fabric: tells which process this is.
+        name: that messages call the data by.
 
     Raises:
         GraftError: if there is no data, or the values of a dict differ in length.
@@ -54,7 +59,7 @@ def source(data: Any, size: int, generator: torch.Generator | None, fabric: Any)
         if len(data) == 0:
             raise GraftError("the data set is empty")
         return Indexed(lambda rows: collated(data, rows), len(data), size, generator, fabric)
-    raise GraftError(f"data must be a dict of tensors, a Dataset or a DataLoader, not {type(data).__name__}")
+    raise GraftError(f"{name} must be a dict of tensors, a Dataset or a DataLoader, not {type(data).__name__}")
 
 
 class Indexed:
@@ -86,6 +91,10 @@ class Indexed:
         else:
             order = torch.randperm(self.count, generator=self.generator)
         return map(self._share, order.split(self.size)[skip:])
+
+    def extent(self) -> dict[str, int] | None:
+        """The number of rows."""
+        return {"rows": self.count}
 
     def state(self) -> list[Tensor]:
         """Of the shuffling."""

@@ -9,7 +9,7 @@ import torch
 from graft.errors import GraftError
 
 
-def devices(fabric: Any, accelerator: str) -> Any:
+def devices(fabric: Any, accelerator: Any) -> Any:
     """The Fabric given, if it can be used, or one on a single device.
 
     Args:
@@ -17,7 +17,8 @@ def devices(fabric: Any, accelerator: str) -> Any:
         accelerator: as Fabric names it, if there is none.
 
     Raises:
-        GraftError: both are given, it is not launched, or its strategy keeps no whole copy of the parameters.
+        GraftError: both are given, there is no such accelerator, the fabric is not launched, or its strategy keeps
+            no whole copy of the parameters.
 
     Example:
         >>> devices(None, "cpu").world_size
@@ -27,7 +28,10 @@ def devices(fabric: Any, accelerator: str) -> Any:
     from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
 
     if fabric is None:
-        return Fabric(accelerator=accelerator, devices=1)
+        try:
+            return Fabric(accelerator=accelerator, devices=1)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise GraftError(f"accelerator {accelerator!r} cannot be used: {error}") from error
     if accelerator != "cpu":
         raise GraftError(f"accelerator {accelerator!r} and a fabric are given: the fabric has its own")
     if not isinstance(fabric, Fabric):

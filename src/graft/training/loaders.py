@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from graft.errors import GraftError
 from graft.training.share import Share, checked, count
+from graft.training.together import together
 
 
 class Loaded:
@@ -36,6 +37,13 @@ class Loaded:
             last = next(batches, last)
         return self._shares(batches, last)
 
+    def extent(self) -> dict[str, int] | None:
+        """The number of batches, if the loader knows it."""
+        try:
+            return {"batches": len(self.loader)}
+        except (TypeError, NotImplementedError):
+            return None
+
     def state(self) -> list[Tensor]:
         """Of the generators that the loader was given."""
         return [generator.get_state() for generator in self._generators()]
@@ -55,7 +63,7 @@ class Loaded:
         """Until the last process has none left; until then, the others repeat a batch that does not count."""
         while True:
             batch = next(batches, None)
-            rows = 0 if batch is None else count(checked(batch))
+            rows = together(lambda one=batch: 0 if one is None else count(checked(one)), self.fabric)
             total = self._total(rows)
             if total == 0:
                 return

@@ -19,12 +19,14 @@ Row = dict[str, float | int]
 OWN = ("epoch", "step", "loss", "valid", "seconds")
 
 
-def figures(found: Mapping[str, Any]) -> Row:
+def figures(found: Any) -> Row:
     """Watched figures as plain numbers.
 
     Raises:
-        GraftError: one is no number, or is called like a column of the log's own.
+        GraftError: they are no dict, or one is no number, or is called like a column of the log's own.
     """
+    if not isinstance(found, Mapping):
+        raise GraftError(f"watch must give a dict of figures by name, not {found!r}")
     row: Row = {}
     for name, value in found.items():
         if name in OWN:

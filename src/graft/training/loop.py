@@ -19,6 +19,7 @@ from graft.training.schedule import Schedule
 from graft.training.share import Mean, Share
 from graft.training.step import Learner
 from graft.training.stopping import Best
+from graft.training.together import everyone
 
 #: Figures measured after an epoch, by name.
 Watch = Callable[[int], Mapping[str, float]]
@@ -112,6 +113,7 @@ class Loop:
             self._keep(self.keeper)
 
     def _end(self) -> None:
+        self._told(lambda: self.learner.check_parameters(self.step))
         row: Row = {"epoch": self.epoch + 1, "step": self.step, "loss": self.mean.value(self.fabric)}
         if self.valid is not None:
             valid = self.valid
@@ -120,11 +122,18 @@ class Loop:
             # every process measures, all believe the first
             row.update(self.fabric.broadcast(figures(self.watch(self.epoch + 1))))
         self.epoch, self.position, self.mean = self.epoch + 1, 0, Mean(self.fabric.device)
+        try:
+            self._judge(row)
+        except GraftError:
+            self._record(row)  # a figure that is not there costs nothing but the judgement
+            raise
+        self._record(row)
+
+    def _judge(self, row: Row) -> None:
         self.schedule.ended(row)
         self.best.see(row, self.learner.objective, name_of(self.epoch, self.step) if self.keeper is not None else None)
         if self.best.over and self.best.rule is not None:
             self.stopped = f"{self.best.rule.figure} has not improved for {self.best.rule.patience} epochs"
-        self._record(row)
 
     def _record(self, row: Row) -> None:
         self.rows.append(row)
@@ -138,22 +147,23 @@ class Loop:
                 logger.save()
 
     def _keep(self, keeper: Keeper) -> None:
+        self._told(lambda: self.learner.check_parameters(self.step))
         now = self.random()
         shared = {"start": self.start if self.position else now, "now": now, "total": self.mean.total.cpu()}
-        everyone = _everyone(shared, self.fabric)
+        gathered = everyone(shared, self.fabric)
         about = About(self.epoch, self.step, self.best.checkpoint)
-        keeper.keep(about, self.learner.objective.state_dict(), self._state(everyone))
+        keeper.keep(about, self.learner.objective.state_dict(), self._state(gathered))
 
-    def _state(self, everyone: list[dict[str, Any]]) -> dict[str, Any]:
+    def _state(self, gathered: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "settings": self.settings,
             "epoch": self.epoch,
             "step": self.step,
             "position": self.position,
-            "total": torch.stack([one["total"] for one in everyone]),
+            "total": torch.stack([one["total"] for one in gathered]),
             "rows": self.mean.rows,
-            "start": [one["start"] for one in everyone],
-            "now": [one["now"] for one in everyone],
+            "start": [one["start"] for one in gathered],
+            "now": [one["now"] for one in gathered],
             "optimizer": self.learner.optimizer.state_dict(),
             "schedule": self.schedule.state(),
             "precision": self.fabric.strategy.precision.state_dict(),
@@ -171,12 +181,3 @@ class Loop:
             if self.keeper is not None and self.keeper.last is not None and error.args:
                 error.args = (f"{error.args[0]}; the last checkpoint is {self.keeper.last}", *error.args[1:])
             raise
-
-
-def _everyone(value: Any, fabric: Any) -> list[Any]:
-    """A value of every process."""
-    if fabric.world_size == 1:
-        return [value]
-    found: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(found, value)
-    return found

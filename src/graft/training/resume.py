@@ -10,6 +10,7 @@ from graft.training import checkpoint
 from graft.training.checkpoint import STATE
 from graft.training.keeper import Keeper
 from graft.training.loop import Loop
+from graft.training.rollback import all_or_nothing
 from graft.training.share import Mean
 from graft.training.snapshot import State, check, newest
 from graft.training.weights import check_fit, put_back
@@ -26,18 +27,16 @@ def resume(loop: Loop, keeper: Keeper) -> None:
         GraftError: the checkpoint cannot be read, or does not go with the arguments; nothing is changed then.
     """
     keeper.fabric.barrier()  # after the first process has tidied up
-    found = newest(keeper.found())
+    found = newest(keeper.found(), loop.learner.objective, keeper.fabric.world_size)
     if found is None:
         return keeper.check_new()
-    path, state = found
-    objective = loop.learner.objective
+    path, state, weights = found
     check(path, state["settings"], loop.settings)
-    weights = checkpoint.read_weights(path)
-    check_fit(weights, objective, path)
     try:
-        _restore_best(loop, path.parent, state)
-        put_back(objective, weights)
-        _restore(loop, state)
+        with all_or_nothing(loop):
+            _restore_best(loop, path.parent, state)
+            put_back(loop.learner.objective, weights)
+            _restore(loop, state)
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, GraftError):
             raise

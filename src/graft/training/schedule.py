@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from graft.errors import GraftError
-
-Each = Literal["epoch", "step"]
 
 
 class Schedule:
@@ -26,7 +24,7 @@ class Schedule:
         GraftError: the scheduler is over another optimizer, or does not go with `each`.
     """
 
-    def __init__(self, scheduler: LRScheduler | None, each: Each, optimizer: Optimizer, figure: str) -> None:
+    def __init__(self, scheduler: LRScheduler | None, each: str, optimizer: Optimizer, figure: str) -> None:
         self.scheduler, self.each, self.figure = scheduler, each, figure
         if each not in ("epoch", "step"):
             raise GraftError(f"schedule_each is 'epoch' or 'step', not {each!r}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,8 +68,26 @@ def has_rows(value: Any) -> bool:
 
 
 def count(batch: Mapping[str, Any]) -> int:
-    """The rows of a batch; 1 if no value has any."""
-    return next((len(value) for value in batch.values() if has_rows(value)), 1)
+    """The rows of a batch, which all values that have any have in common; 1 if no value has any.
+
+    Raises:
+        GraftError: they differ.
+    """
+    return agreed({name: len(value) for name, value in batch.items() if has_rows(value)}, "a batch") or 1
+
+
+def agreed(counts: Mapping[str, int], of: str) -> int:
+    """The one number of rows; 0 if there is none.
+
+    Raises:
+        GraftError: they differ, or one is 0.
+    """
+    if 0 in counts.values():
+        raise GraftError(f"{of}: {min(counts, key=counts.__getitem__)} has no rows")
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {number}" for name, number in counts.items())
+        raise GraftError(f"the values of {of} differ in their number of rows: {shown}")
+    return next(iter(counts.values()), 0)
 
 
 def checked(batch: Any) -> Mapping[str, Any]:
@@ -90,14 +109,11 @@ def rows_of(data: Mapping[str, Any]) -> int:
     """
     counts = {}
     for name, value in data.items():
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | np.ndarray):
             raise GraftError(f"{name} in the data is a {type(value).__name__}: make it a tensor")
         if has_rows(value):
             counts[name] = len(value)
     if not counts or 0 in counts.values():
         empty = f": {min(counts, key=counts.__getitem__)} has no rows" if counts else ": no value has rows"
         raise GraftError("the data are empty" + empty)
-    if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{name} {number}" for name, number in counts.items())
-        raise GraftError(f"the values of the data differ in their number of rows: {shown}")
-    return next(iter(counts.values()))
+    return agreed(counts, "the data")

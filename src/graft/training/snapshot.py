@@ -6,8 +6,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from graft.errors import GraftError
 from graft.training import checkpoint, weights
+from graft.training.values import check_values
 
 State = dict[str, Any]
 
@@ -31,11 +34,13 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def newest(paths: list[Path]) -> tuple[Path, State] | None:
-    """The newest checkpoint that can be read, with its state.
+def newest(paths: list[Path], module: nn.Module, processes: int) -> tuple[Path, State, weights.State] | None:
+    """The newest checkpoint of which everything can be read, with its state and weights.
 
     Args:
         paths: of checkpoints, the newest first.
+        module: that the weights must fit.
+        processes: that each have their part of the state.
 
     Raises:
         GraftError: there are checkpoints, but none can be read.
@@ -46,12 +51,15 @@ def newest(paths: list[Path]) -> tuple[Path, State] | None:
             checkpoint.about(path)
             state = checkpoint.read_state(path)
             _check_kinds(path, state)
+            check_values(path, state, processes)
+            found = checkpoint.read_weights(path)
+            weights.check_fit(found, module, path)
         except GraftError as error:
             faults.append(error)
             continue
         if faults:
             warnings.warn(f"{faults[0]}; going on from {path.name}", stacklevel=4)
-        return path, state
+        return path, state, found
     if faults:
         raise faults[0]
     return None
@@ -63,12 +71,12 @@ def check(path: Path, found: State, wanted: State) -> None:
     Raises:
         GraftError: names each that differs.
     """
-    if found.keys() != wanted.keys():
-        raise GraftError(f"{path} lacks settings of a run: {', '.join(wanted.keys() ^ found.keys())}")
+    if unknown := found.keys() - wanted.keys():
+        raise GraftError(f"{path} has settings that this version does not know: {', '.join(sorted(unknown))}")
     differing = [
         f"{name} was {found[name]!r} and is now {wanted[name]!r}"
         for name in wanted
-        if found[name] != wanted[name] and not (name == "seed" and wanted[name] is None)
+        if name in found and found[name] != wanted[name]  # earlier versions noted fewer
     ]
     if differing:
         raise GraftError(f"the run in {path} cannot go on: {'; '.join(differing)}")

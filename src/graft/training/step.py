@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,9 @@ from torch.optim import Optimizer
 
 from graft.errors import GraftError
 from graft.training.batches import Source
+from graft.training.finite import KEPT, Finite, all_finite, check_loss
 from graft.training.share import Mean, Share
+from graft.training.together import together
 
 
 @runtime_checkable
@@ -34,6 +37,7 @@ class Learner:
 
     def __init__(self, objective: nn.Module, optimizer: Optimizer, fabric: Any, clip: float | None) -> None:
         self.objective, self.optimizer, self.fabric, self.clip = objective, optimizer, fabric, clip
+        self.finite = Finite([pair for pair in objective.named_parameters() if pair[1].requires_grad])
         self.module, self.stepper = fabric.setup(objective, optimizer)
         #: half precision scales the loss, and leaves out steps itself whose gradient overflows
         self.scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
@@ -42,14 +46,18 @@ class Learner:
         """The loss of a batch, a scalar.
 
         Raises:
-            GraftError: the objective gives something else.
+            GraftError: the objective gives something else; in training also, if no parameter takes part in it.
         """
         device = self.fabric.device
         loss = self.module({name: v.to(device) if isinstance(v, Movable) else v for name, v in batch.items()})
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shown = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise GraftError(f"an objective gives a scalar, not {shown}")
-        return loss.reshape(())
+        if not loss.is_floating_point():
+            raise GraftError(f"an objective gives a real number, not {str(loss.dtype).removeprefix('torch.')}")
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise GraftError("the loss has no gradient: no parameter takes part in it, or it was detached")
+        return loss.reshape(()) if loss.ndim else loss  # which keeps its `terms`
 
     def step(self, share: Share) -> Tensor:
         """One step; the loss before it.
@@ -58,24 +66,43 @@ class Learner:
             GraftError: the loss or a gradient is not finite; the parameters are those before the step.
         """
         self.stepper.zero_grad()
-        loss = self.loss(share.batch)
+        # before the gradients of the processes meet: who failed alone would leave the others waiting
+        loss = together(lambda: self._first(share.batch), self.fabric)
         weight = share.weight(self.fabric.world_size)
         self.fabric.backward(loss if weight == 1 else loss * weight)
-        self._check(loss.detach())
+        together(lambda: self._check(loss, share.batch), self.fabric)
         if self.clip is not None:
             self._clip(self.clip)
         self.stepper.step()
         return loss.detach()
 
     def mean(self, data: Source) -> float:
-        """The mean loss per row, in evaluation mode and without gradients."""
+        """The mean loss per row, in evaluation mode and without gradients.
+
+        Raises:
+            GraftError: it is not a number, or the objective refuses the data.
+        """
         mean = Mean(self.fabric.device)
         with evaluating(self.objective), torch.no_grad():
             for share in data.begin(0):
-                mean.add(self.loss(share.batch), share)
+                mean.add(together(lambda batch=share.batch: self._judged(batch), self.fabric), share)
         if mean.rows == 0:
             raise GraftError("the validation data gave no batch")
-        return mean.value(self.fabric)
+        value = mean.value(self.fabric)
+        if math.isnan(value):
+            raise GraftError("the loss of the validation data (valid) is not finite: it is nan")
+        return value
+
+    def check_parameters(self, step: int) -> None:
+        """What is learned is finite; an infinite entry that was there at the start may stay.
+
+        Args:
+            step: that is over.
+
+        Raises:
+            GraftError: names the parameters that are not.
+        """
+        self.finite.check(step)
 
     def names(self) -> list[list[str]]:
         """Of the parameters in every group of the optimiser."""
@@ -85,36 +112,41 @@ class Learner:
             [known.get(id(p), f"parameter {i} of group {g}") for i, p in enumerate(ps)] for g, ps in enumerate(groups)
         ]
 
-    def _gradients(self) -> list[Tensor]:
-        found = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        values = [gradient._values() if gradient.is_sparse else gradient for gradient in found]
-        return [gradient for gradient in values if gradient.numel()]
+    def _first(self, batch: Mapping[str, Any]) -> Tensor:
+        loss = self.loss(batch)
+        if self.fabric.world_size > 1:
+            check_loss(loss, batch)
+        return loss
 
-    def _check(self, loss: Tensor) -> None:
+    def _judged(self, batch: Mapping[str, Any]) -> Tensor:
+        try:
+            return self.loss(batch)
+        except GraftError as error:
+            if error.args:
+                error.args = (f"the validation data (valid): {error.args[0]}", *error.args[1:])
+            raise
+
+    def _gradients(self) -> list[tuple[str, Tensor]]:
+        named = zip((name for group in self.names() for name in group), self._learned(), strict=True)
+        return [(name, p.grad) for name, p in named if p.grad is not None]
+
+    def _learned(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _check(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
         """The device is read once; only a fault is looked at more closely."""
-        gradients = [] if self.scaled else self._gradients()
-        # the greatest entry, which unlike a sum of squares is finite if all entries are
-        greatest = torch.nn.utils.get_total_norm(gradients, float("inf")).to(loss.device) if gradients else loss
-        if bool(torch.isfinite(loss) & torch.isfinite(greatest)):
+        gradients = [] if self.scaled else [p.grad for p in self._learned() if p.grad is not None]
+        if bool(torch.isfinite(loss.detach()) & all_finite(gradients, loss.device)):
             return
-        kept = "the parameters before this step are kept"
-        if not bool(torch.isfinite(loss)):
-            raise GraftError(f"the loss is {loss.item()}; {kept}")
-        raise GraftError(f"the gradient of {', '.join(self._faulty())} is not finite; {kept}")
-
-    def _faulty(self) -> list[str]:
-        names = [name for group in self.names() for name in group]
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        gradients = ((name, p.grad) for name, p in zip(names, parameters, strict=True) if p.grad is not None)
-        return [name for name, gradient in gradients if not bool(torch.isfinite(gradient.to_dense()).all())]
+        check_loss(loss, batch)
+        names = [name for name, gradient in self._gradients() if not bool(all_finite([gradient], loss.device))]
+        raise GraftError(f"the gradient of {', '.join(names)} is not finite; {KEPT}")
 
     def _clip(self, norm: float) -> None:
         try:
             self.fabric.clip_gradients(self.module, self.stepper, max_norm=norm, error_if_nonfinite=not self.scaled)
         except RuntimeError as error:
-            raise GraftError(
-                f"the gradient cannot be clipped; the parameters before this step are kept: {error}"
-            ) from error
+            raise GraftError(f"the gradient cannot be clipped; {KEPT}: {error}") from error
 
 
 @contextmanager
