@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from graft.errors import DataError
 
@@ -148,6 +149,31 @@ def minibatches(
     if size < 1:
         raise DataError(f"a batch needs at least one sequence, but size={size}")
     return (data.batch(index) for index in _partition(data.lengths, size, generator, by_length))
+
+
+class ByLength(Sampler[list[int]]):
+    """The indices of shuffled batches, sequences of like length together; for a `DataLoader` without a batch size.
+
+    Args:
+        lengths: integers (N,).
+        size: sequences a batch.
+        generator: shuffles anew at each pass.
+
+    Example:
+        >>> batches = ByLength(torch.tensor([5, 1, 4]), 2, torch.Generator().manual_seed(0))
+        >>> sorted(sorted(batch) for batch in batches)
+        [[0], [1, 2]]
+    """
+
+    def __init__(self, lengths: Tensor, size: int, generator: torch.Generator) -> None:
+        self.lengths, self.size, self.generator = lengths, size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for part in _partition(self.lengths, self.size, self.generator, True):
+            yield part.tolist()
 
 
 def _partition(lengths: Tensor, size: int, generator: torch.Generator | None, by_length: bool) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.errors import GraftError
+from graft.model import Model
 
 #: Names in a batch that are options of the call rather than variables.
 OPTIONS = ("lengths", "mask", "sizes")
@@ -45,6 +46,16 @@ class Objective(nn.Module, ABC):
             raise GraftError(f"the loss is {loss.item()}: {worst} is {means.get(worst, loss.detach())}")
         loss.terms = means  # type: ignore[attr-defined]
         return loss
+
+
+class OfModel(Objective):
+    """An objective of one model, without a guide."""
+
+    model: Model
+
+    def draw(self, path: Any = None) -> Any:
+        """The diagram of the model; see `Model.draw`."""
+        return self.model.draw(path=path)
 
 
 def split(batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,11 +12,11 @@ from graft.inference.arguments import BUDGET
 from graft.inference.query import ask
 from graft.inference.ratio import log_probability
 from graft.model import Model
-from graft.objectives.base import Objective
+from graft.objectives.base import OfModel
 from graft.objectives.truth import is_model, told
 
 
-class Likelihood(Objective):
+class Likelihood(OfModel):
     r"""Minus the mean of $\log p(\text{batch} \mid \text{given})$, unnamed variables summed out exactly.
 
     With names in `given` it is the conditional criterion
@@ -60,7 +60,3 @@ class Likelihood(Objective):
         # one situation: both sums read the same outputs of networks, and the normalisers cancel
         joint, evidence = (ask(one, BUDGET, True).log_partition for one in (situation, situation.without(hidden)))
         return {"log_prob": joint, "given": -evidence}
-
-    def draw(self, path: Any = None) -> Any:
-        """The diagram of the model; see `Model.draw`."""
-        return self.model.draw(path=path)

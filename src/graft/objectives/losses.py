@@ -62,7 +62,7 @@ class Brier:
         return (probs - right.to(probs.dtype)).square().sum(-1)
 
 
-class Focal:
+class Focal(LogLoss):
     r"""$-(1 - p)^\gamma \log p$ of each element, where $p = p(y_t = y^*_t \mid x)$: what is easy counts less.
 
     Args:
@@ -97,10 +97,6 @@ class Focal:
         sure = wrong == 0
         factor = torch.where(sure, 0.0, torch.where(sure, 1.0, wrong) ** self.gamma)
         return -factor * right.log()
-
-    def steep(self, probs: Float[Tensor, "*shape s"], truth: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """Where the loss or its slope is too great for the type of number."""
-        return _of_truth(probs, truth) < torch.finfo(probs.dtype).tiny
 
 
 def _of_truth(probs: Tensor, truth: Tensor) -> Tensor:

@@ -17,12 +17,12 @@ from graft.inference.frame import Frame
 from graft.inference.query import ask
 from graft.inference.settle import Situation
 from graft.model import Model
-from graft.objectives.base import Objective
+from graft.objectives.base import OfModel
 from graft.objectives.truth import random_names, told, truth_of
 from graft.ops.dense import sum_from
 
 
-class MarginalLoss(Objective):
+class MarginalLoss(OfModel):
     r"""The sum over elements of a loss $\ell\big(p(y_t \mid x), y^*_t\big)$ on marginals, a mean over the batch.
 
     The marginals are those given everything else in the batch; the gradient runs through inference, whose sweeps have
@@ -106,10 +106,6 @@ class MarginalLoss(Objective):
                 f"the loss of {self.name} is, or its slope is, not finite{where}: the truth has probability zero "
                 "there, or one below the smallest normal number of its type"
             )
-
-    def draw(self, path: Any = None) -> Any:
-        """The diagram of the model; see `Model.draw`."""
-        return self.model.draw(path=path)
 
 
 def annotated(situation: Situation, name: str, given: Given) -> tuple[Tensor, Tensor]:

@@ -18,12 +18,12 @@ from graft.inference.query import Query, ask
 from graft.inference.settle import Situation
 from graft.inference.sweep import argmax, assign
 from graft.model import Model
-from graft.objectives.base import Objective
+from graft.objectives.base import OfModel
 from graft.objectives.truth import margin_costs, possible_truth, random_names, told, truth_of
 from graft.ops.dense import sum_from
 
 
-class MaxMargin(Objective):
+class MaxMargin(OfModel):
     r"""The structured hinge loss with its margin rescaled by a cost,
 
     $$ \max_y \big[ s(y, x) + \Delta(y^*, y) \big] - \max_{y \in A} s(y, x) \ge 0, $$
@@ -102,10 +102,6 @@ class MaxMargin(Objective):
         with torch.no_grad():
             values = {name: Given(value=value) for name, value in _decoded(query, self.names).items()}
         return ask(knowing(situation, values), BUDGET, True, self.names).log_partition
-
-    def draw(self, path: Any = None) -> Any:
-        """The diagram of the model; see `Model.draw`."""
-        return self.model.draw(path=path)
 
 
 def _decoded(query: Query, names: tuple[str, ...]) -> dict[str, Tensor]:

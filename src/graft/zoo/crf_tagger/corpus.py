@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from graft.data.batches import ByLength
 from graft.errors import DataError
 from graft.zoo.crf_tagger.features import AFFIXES, CONTEXTS
 from graft.zoo.crf_tagger.vocabulary import PADDING, WIDTH, Vocabulary
@@ -104,7 +105,7 @@ class Corpus:
 
 def loader(corpus: Corpus, size: int, reads: Sequence[str], *, generator: torch.Generator) -> DataLoader[Batch]:
     """Shuffled batches of `size` sentences of like length, for training."""
-    sampler = _ByLength(corpus.lengths, size, generator)
+    sampler = ByLength(corpus.lengths, size, generator)
     return DataLoader(_Rows(corpus, reads), sampler=sampler, batch_size=None, generator=generator)
 
 
@@ -117,20 +118,6 @@ class _Rows(Dataset[Batch]):
 
     def __getitem__(self, rows: list[int]) -> Batch:
         return self.corpus.batch(rows, self.reads)
-
-
-class _ByLength(Sampler[list[int]]):
-    def __init__(self, lengths: Tensor, size: int, generator: torch.Generator) -> None:
-        self.lengths, self.size, self.generator = lengths, size, generator
-
-    def __len__(self) -> int:
-        return -(-len(self.lengths) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(len(self.lengths), generator=self.generator)
-        parts = order[self.lengths[order].argsort(stable=True)].split(self.size)
-        for k in torch.randperm(len(parts), generator=self.generator).tolist():
-            yield parts[k].tolist()
 
 
 def _table(rows: list[list[int]], width: int) -> Tensor:

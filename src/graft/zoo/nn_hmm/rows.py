@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from graft.data.batches import SequenceData
+from graft.data.batches import ByLength, SequenceData
 
 Batch = dict[str, Any]
 
@@ -29,7 +29,9 @@ def loader(data: SequenceData, size: int, convert: Callable[[SequenceData], Batc
         >>> sorted(batch["frames"].shape[1] for batch in batches)
         [4, 5]
     """
-    return DataLoader(_Rows(data, convert), sampler=_ByLength(data.lengths, size, seed), batch_size=None)
+    return DataLoader(
+        _Rows(data, convert), sampler=ByLength(data.lengths, size, torch.Generator().manual_seed(seed)), batch_size=None
+    )
 
 
 class _Rows(Dataset[Batch]):
@@ -43,18 +45,3 @@ class _Rows(Dataset[Batch]):
 
     def __getitem__(self, indices: list[int]) -> Batch:
         return self.convert(self.data.batch(indices))
-
-
-class _ByLength(Sampler[list[int]]):
-    def __init__(self, lengths: torch.Tensor, size: int, seed: int) -> None:
-        self.lengths, self.size = lengths, size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return -(-len(self.lengths) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(len(self.lengths), generator=self.generator)
-        parts = order[self.lengths[order].argsort(stable=True)].split(self.size)
-        for k in torch.randperm(len(parts), generator=self.generator).tolist():
-            yield parts[k].tolist()
