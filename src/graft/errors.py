@@ -49,6 +49,21 @@ class DataError(GraftError):
     """A data file or folder is absent or not what it should be."""
 
 
+class FormatError(GraftError):
+    """A file does not say what its format asks for, or a model cannot be said in a format.
+
+    Args:
+        rule: what was found and what was expected.
+        file: its name.
+        line: where, counted from 1; None where no line is to blame.
+    """
+
+    def __init__(self, rule: str, file: str = "", line: int | None = None) -> None:
+        self.rule, self.file, self.line = rule, file, line
+        where = ", ".join(part for part in (file, "" if line is None else f"line {line}") if part)
+        super().__init__(f"{where}: {rule}" if where else rule)
+
+
 def underline(rule: str, text: str, span: tuple[int, int] | None) -> str:
     """The rule, then the formula with carets under the part at fault."""
     if not text:

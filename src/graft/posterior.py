@@ -155,7 +155,7 @@ class Posterior:
         query, frame = self._drawn, self._situation.frame
         query.possible("sample")
         count = int(torch.Size(shape).numel())
-        states = assign(query.problem, query.plan, query.swept, lambda w: draw(w, None), draws=count, mode=False)
+        states = assign(query.problem, query.plan, query.recorded(), lambda w: draw(w, None), draws=count, mode=False)
         chosen = {n: v.reshape(*shape, *v.shape[1:]) for n, v in decoded(query.problem, states).items()}
         found = complete(self._situation, chosen, shape, how)
         return outward(found, self._situation.graph.variables, frame.expanded(shape))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from graft.cli.command import Command
+from graft.cli.convert import convert
 from graft.cli.runs import evaluate, sample, tag
 from graft.cli.systems import explain, list_systems, show
 from graft.cli.train import train
@@ -17,6 +18,7 @@ COMMANDS = MappingProxyType(
         "list": Command(list_systems, "", "name the systems that come with graft"),
         "show": Command(show, "SYSTEM [path=FILE]", "formulas, shapes, plan and diagram of a system"),
         "explain": Command(explain, "SYSTEM", "the plan of a system alone"),
+        "convert": Command(convert, "FROM TO [kind=MARKOV]", "write a .bif or .uai network in the other format"),
         "train": Command(train, "SYSTEM [key=value ...]", "run the recipe of a system"),
         "evaluate": Command(evaluate, "RUN [key=value ...]", "measure the saved arms of a run again"),
         "sample": Command(sample, "RUN [folder=RECORDINGS] [count=5]", "draw label strings from a run's posterior"),

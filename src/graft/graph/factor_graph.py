@@ -145,9 +145,12 @@ def _variables(
     labels: Mapping[str, Iterable[str]],
 ) -> dict[str, Variable]:
     names = dict.fromkeys(term.name for node in nodes for term in node.terms if term.name not in EXISTENCE)
-    found = {}
+    found, owners = {}, dict[str, dict[Node, None]]()
+    for node in nodes:
+        for term in node.formula.left:
+            owners.setdefault(term.name, {})[node] = None
     for name in names:
-        mine = tuple(node for node in nodes if any(term.name == name for term in node.formula.left))
+        mine = tuple(owners.get(name, ()))
         support = _support(name, mine, told)
         states = tuple(labels[name]) if name in labels else None
         if states is not None and (support is None or support.states != len(states)):

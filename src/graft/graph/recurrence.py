@@ -58,27 +58,26 @@ def schedule(nodes: Sequence[Node], variables: Mapping[str, Variable]) -> Schedu
     Raises:
         FormulaError: if a cycle is no recurrence.
     """
+    makers: dict[str, list[Node]] = {}
+    for node in nodes:
+        makers.setdefault(node.head.name, []).append(node)
     reads = [
         _Read(giver, reader, term)
         for reader in nodes
         for term in reader.reads
-        for giver in nodes
-        if giver.head.name == term.name and _reaches(giver, reader, term, nodes, variables)
+        for giver in makers.get(term.name, ())
+        if _reaches(giver, reader, term, makers[term.name], variables)
     ]
     return _order(list(nodes), reads, variables, frozenset())
 
 
 def _reaches(giver: Node, reader: Node, term: Term, nodes: Sequence[Node], variables: Mapping[str, Variable]) -> bool:
-    """Whether a read can touch the elements that this producer gives."""
+    """Whether a read can touch the elements that this producer, one of `nodes` that make the variable, gives."""
     variable = variables[term.name]
     for letter, index in zip(variable.axes, term.indices, strict=True):
         mine = element_of(giver.head, variable, letter)
         if isinstance(index, Element):
-            special = any(
-                element_of(node.head, variable, letter) == index.position
-                for node in nodes
-                if node.head.name == term.name
-            )
+            special = any(element_of(node.head, variable, letter) == index.position for node in nodes)
             if mine is None and special:
                 return False
             if mine is not None and (mine < 0) == (index.position < 0) and mine != index.position:
@@ -105,7 +104,8 @@ def _order(
     steps: list[Node | Loop] = []
     for part in nx.lexicographical_topological_sort(parts, key=first.__getitem__):
         members = sorted(parts.nodes[part]["members"], key=lambda node: node.place)
-        inner = [read for read in reads if read.giver in members and read.reader in members]
+        alone = len(members) == 1 and not graph.has_edge(members[0], members[0])
+        inner = [] if alone else [read for read in reads if read.giver in members and read.reader in members]
         steps.append(_loop(members, inner, variables, used) if inner else members[0])
     return tuple(steps)
 

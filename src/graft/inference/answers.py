@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,18 +56,27 @@ class Marginals(Mapping[str, Any]):
 
     def _asking(self, names: tuple[str, ...]) -> Query:
         """The query that knows these unknowns: the main one unless some of them are barren there."""
-        if all(name in self._query.problem.unknowns for name in names):
-            return self._query
+        for query in (self._everyone, self._query):
+            if query is not None and all(name in query.problem.unknowns for name in names):
+                return query
         return ask(self._situation, self._budget, self._chains, names)
+
+    @cached_property
+    def _everyone(self) -> Query | None:
+        """The query of all discrete unknowns, from which all marginals come at once; None if it costs far more."""
+        if all(name in self._query.problem.unknowns for name in self):
+            return None
+        try:
+            query = ask(self._situation, self._budget, self._chains, tuple(self))
+            dear = query.plan.bytes > 4 * self._query.plan.bytes + 2**24
+        except IntractableError:
+            return None
+        return None if dear else query
 
     def _all(self, name: str) -> None:
         """All single marginals of one sum, from one backward pass."""
-        query = self._asking((name,))
-        query.possible("marginal")
-        unknowns = list(query.problem.unknowns.values())
-        probes = [Sketch((unknown.term,), unknown.axes) for unknown in unknowns]
-        for unknown, grad in zip(unknowns, query.gradients(probes), strict=True):
-            self._single.setdefault(unknown.name, grad)
+        for other, found in self._asking((name,)).singles("marginal").items():
+            self._single.setdefault(other, found)
 
     def table(self, text: str) -> tuple[Tensor, tuple[Term, ...], tuple[str, ...]]:
         """The joint table of several terms: (batch, axes, states of each), the terms, and the axes."""

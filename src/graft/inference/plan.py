@@ -11,15 +11,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from weakref import WeakKeyDictionary
+
+import networkx as nx
 
 from graft.errors import IntractableError
+from graft.graph.factor_graph import FactorGraph
 from graft.graph.terms import Axis, Element, Term
-from graft.inference.grounding import Instance, ground
+from graft.inference.grounding import Instance, Key, ground
 from graft.inference.ordering import Order, best_order
 from graft.inference.problem import Problem, Sketch, Unknown
+from graft.ops.contraction.tree import Tree, tree
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,25 @@ class Chain:
 
 @dataclass(frozen=True)
 class General:
-    """Sum several variables out by unrolling and elimination."""
+    """Sum several variables out by unrolling and elimination.
+
+    Attributes:
+        names: the variables.
+        tables: what they are summed from.
+        common: axes that act as batch dimensions.
+        instances: the tables of single elements.
+        free: elements that no table reads.
+        order: in which elements are summed out.
+        tree: in which their tables are multiplied for a sum.
+    """
 
     names: tuple[str, ...]
     tables: tuple[int, ...]
     common: tuple[str, ...]
     instances: tuple[Instance, ...]
+    free: tuple[Key, ...]
     order: Order
+    tree: Tree
 
 
 Step = Local | Chain | General
@@ -98,13 +116,40 @@ def make(problem: Problem, budget: int, unroll: bool = False, chains: bool = Tru
     Raises:
         IntractableError: naming the clique, its size and what would serve.
     """
-    return _Planner(problem, budget, unroll, chains).plan()
+    mine = _plans.setdefault(problem.situation.graph, OrderedDict())
+    label = (_shape(problem), budget, unroll, chains)
+    if label not in mine:
+        mine[label] = _Planner(problem, budget, unroll, chains).plan()
+        while len(mine) > _KEPT:
+            mine.popitem(last=False)
+    return mine[label]
+
+
+#: Plans of each graph, by all that they depend on.
+_plans: WeakKeyDictionary[FactorGraph, OrderedDict[Hashable, Plan]] = WeakKeyDictionary()
+_KEPT = 32
+
+
+def _shape(problem: Problem) -> Hashable:
+    """What a plan depends on: never a value."""
+    frame = problem.frame
+    return (
+        tuple((u.name, u.axes, u.states) for u in problem.unknowns.values()),
+        tuple((s.slots, s.letters, tuple(s.window.items())) for s in problem.sketches),
+        tuple(problem.sizes.items()),
+        tuple(frame.batch),
+        tuple((letter, found.left) for letter, found in frame.existence.items()),
+        frame.dtype,
+    )
 
 
 class _Planner:
     def __init__(self, problem: Problem, budget: int, unroll: bool, chains: bool) -> None:
         self.problem, self.budget, self.unroll, self.chains = problem, budget, unroll, chains
-        self.active: dict[int, Sketch] = dict(enumerate(problem.sketches))
+        self.active: dict[int, Sketch] = {}
+        self.reading: dict[str, dict[int, Sketch]] = {name: {} for name in problem.unknowns}
+        for number, sketch in enumerate(problem.sketches):
+            self._put(number, sketch)
         self.batch = prod(problem.frame.batch)
         self.itemsize = problem.frame.dtype.itemsize
         self.steps: list[Step] = []
@@ -138,11 +183,24 @@ class _Planner:
             raise too_wide([str(slot) for slot in slots], self._states(slots), size, self.budget, how)
 
     def _touching(self, name: str) -> dict[int, Sketch]:
-        return {i: s for i, s in self.active.items() if any(slot.name == name for slot in s.slots)}
+        return dict(self.reading[name])
+
+    def _put(self, number: int, sketch: Sketch) -> None:
+        self.active[number] = sketch
+        for slot in sketch.slots:
+            self.reading[slot.name][number] = sketch
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            for slot in self.active.pop(number).slots:
+                self.reading[slot.name].pop(number, None)
 
     def _local_cost(self, name: str) -> int | None:
         """Entries of the table a variable would be summed from; None if that cannot be done in place."""
         unknown, tables = self.problem.unknowns[name], self._touching(name)
+        if not unknown.axes and any(slot.name != name for sketch in tables.values() for slot in sketch.slots):
+            # nothing to be done for many elements at once: elimination finds a better order
+            return None
         for sketch in tables.values():
             mine = [slot for slot in sketch.slots if slot.name == name]
             if mine != [unknown.term]:
@@ -168,25 +226,27 @@ class _Planner:
         self._affordable([unknown.term, *others], volume, "summed")
         self.steps.append(Local(name, tuple(tables), self.next, others, letters))
         self.costs.append(volume)
-        for number in tables:
-            del self.active[number]
-        self.active[self.next] = Sketch(others, letters)
+        self._drop(tables)
+        self._put(self.next, Sketch(others, letters))
         self.next += 1
 
     def _components(self, names: Mapping[str, Unknown]) -> list[list[str]]:
         """Variables that share tables, in order."""
         if self.unroll:
             return [list(names)] if names else []
-        groups: list[set[str]] = [{name} for name in names]
+        joined = nx.utils.UnionFind(names)
         for sketch in self.active.values():
-            mine = {slot.name for slot in sketch.slots}
-            joined = [group for group in groups if group & mine]
-            if len(joined) > 1:
-                groups = [group for group in groups if group not in joined] + [set().union(*joined)]
-        return [[name for name in names if name in group] for group in groups]
+            mine = [slot.name for slot in sketch.slots]
+            if mine:
+                joined.union(*mine)
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(joined[name], []).append(name)
+        return list(groups.values())
 
     def _component(self, names: list[str]) -> None:
-        tables = {i: s for i, s in self.active.items() if any(slot.name in names for slot in s.slots)}
+        found = {number for name in names for number in self.reading[name]}
+        tables = {number: self.active[number] for number in sorted(found)}
         common = () if self.unroll else self._common(names, tables)
         letter = self._chain_letter(names, tables, common) if self.chains and not self.unroll else None
         if letter is not None:
@@ -196,8 +256,7 @@ class _Planner:
             self.costs.append(volume * (unknown.states if self.problem.sizes[letter] > 1 else 1))
         else:
             self._general(names, tables, common)
-        for number in tables:
-            del self.active[number]
+        self._drop(tables)
 
     def _common(self, names: list[str], tables: Mapping[int, Sketch]) -> tuple[str, ...]:
         """Axes that every term of a component carries without offset, and whose lengths vary with such axes only."""
@@ -239,7 +298,11 @@ class _Planner:
             clique = max(order.cliques, key=lambda c: prod(states[k] for k in c))
             size = order.total * rows * self.itemsize
             raise too_wide([named(k) for k in clique], order.largest, size, self.budget, "summed")
-        self.steps.append(General(tuple(names), tuple(tables), common, tuple(instances), order))
+        scopes = [tuple(dict.fromkeys(k for k in i.keys if k is not None)) for i in instances]
+        read = {key for scope in scopes for key in scope}
+        free = tuple(key for key in keys if key not in read)
+        found = tree([*scopes, *((key,) for key in free)], states, order.keys)
+        self.steps.append(General(tuple(names), tuple(tables), common, tuple(instances), free, order, found))
         self.costs.append(order.total * rows)
 
 
@@ -255,11 +318,20 @@ def too_wide(clique: Sequence[str], states: int, size: int, budget: int, how: st
     # the axis of a vector's units has no name in formulas
     shown = re.sub(r",?@\w+", "", shown).replace("[]", "")
     more = f", or a budget= above {written(size)} if the machine has it" if size < MOST else ""
+    # a factor's own table is read by every engine
+    whose, engines = (" for exact inference", ENGINES) if how == "summed" else ("", "")
     return IntractableError(
-        f"too wide for exact inference: the clique {{{shown}}} has {written(states)} joint states; {how} with its "
+        f"too wide{whose}: the clique {{{shown}}} has {written(states)} joint states; {how} with its "
         f"batch it takes at least {written(size)} bytes, the budget is {written(budget)}. What would serve: giving "
-        f"some of these variables as evidence, a smaller batch{more}"
+        f"some of these variables as evidence, a smaller batch{more}{engines}"
     )
+
+
+#: What serves where exact sums do not.
+ENGINES = (
+    "; approximately, given(..., using=) LoopyBP() (an estimate), TreeReweighted() (an upper bound), MeanField() (a "
+    "lower bound) or Gibbs() (samples)"
+)
 
 
 #: Bytes beyond which no machine helps, so that no larger budget is suggested.

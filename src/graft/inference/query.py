@@ -11,10 +11,10 @@ from torch import Tensor
 
 from graft.errors import ImpossibleEvidence
 from graft.inference.domain import reaches
-from graft.inference.plan import Plan, make
+from graft.inference.plan import General, Plan, make
 from graft.inference.problem import Problem, Sketch, pose
 from graft.inference.settle import Situation
-from graft.inference.sweep import Swept, sweep
+from graft.inference.sweep import Swept, marginals_of, sweep
 from graft.inference.tables import LogTable
 from graft.ops.dense import sum_from
 from graft.ops.modes import differentiable, ordinary, plain
@@ -69,6 +69,29 @@ class Query:
             ImpossibleEvidence: naming them.
         """
         impossible(self.log_partition.detach(), what)
+
+    def recorded(self) -> Swept:
+        """The summing sweep with what drawing states needs."""
+        return sweep(self.problem, self.plan, self.tables, records=True)
+
+    def singles(self, what: str) -> dict[str, Tensor]:
+        """The marginals of all unknowns: (states, batch, axes) by name, 0 where nothing exists.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        probes = {name: Sketch((unknown.term,), unknown.axes) for name, unknown in self.problem.unknowns.items()}
+        if not all(isinstance(step, General) for step in self.plan.steps):
+            self.possible(what)
+            return dict(zip(probes, self.gradients(list(probes.values())), strict=True))
+        with ordinary():
+            tables = [table.with_tensor(plain(table.tensor)) for table in self.tables]
+            value, found = marginals_of(self.problem, self.plan, tables)
+        impossible(value, what)
+        for name, probe in probes.items():
+            valid = _valid(self.problem, probe)
+            found[name] = found[name] if valid is None else torch.where(valid, found[name], 0.0)
+        return found
 
     def best(self) -> Swept:
         """The maximising sweep."""

@@ -16,6 +16,7 @@ from graft.inference.domain import Windows, natural, valid
 from graft.inference.frame import Frame
 from graft.inference.inputs_only import InputsOnly
 from graft.inference.pieces import narrowed
+from graft.inference.plain_tables import plain_table
 from graft.inference.ready import Ready
 from graft.inference.store import Store
 from graft.inference.tables import LogTable
@@ -36,7 +37,10 @@ class Scorer:
     def table(self, node: Node, where: Windows, evidence: bool) -> LogTable:
         """The log-table of one factor on its window."""
         store = self.store
-        if node.kind == "conditional":
+        found = plain_table(node, store) if node not in self.ready and not self.cells else None
+        if found is not None:
+            tensor, slots = found
+        elif node.kind == "conditional":
             tensor, slots = self._conditional(node, where)
         elif isinstance(node.module, TablePotential):
             tensor, slots = self._table(node, where)

@@ -18,6 +18,7 @@ from graft.inference.plan import Chain, General, Local, Plan
 from graft.inference.problem import Problem
 from graft.inference.tables import LogTable
 from graft.ops.chain import draw
+from graft.ops.contraction.contract import log_sum, marginals
 from graft.ops.dense import Dense, diagonal, entries, multiply, sum_from
 from graft.ops.logspace import logsumexp
 from graft.structured.linear_chain import LinearChain
@@ -41,7 +42,9 @@ class Swept:
     records: tuple[object, ...]
 
 
-def sweep(problem: Problem, plan: Plan, tables: Sequence[LogTable], maximum: bool = False) -> Swept:
+def sweep(
+    problem: Problem, plan: Plan, tables: Sequence[LogTable], maximum: bool = False, records: bool = False
+) -> Swept:
     """Sum (or maximise) over all unknowns.
 
     Args:
@@ -49,13 +52,14 @@ def sweep(problem: Problem, plan: Plan, tables: Sequence[LogTable], maximum: boo
         plan: how to go about it.
         tables: the log-tables of the problem, in order.
         maximum: maximise instead of summing.
+        records: keep what choosing states needs; a maximum always does.
     """
-    return _Sweep(problem, tables, maximum).run(plan)
+    return _Sweep(problem, tables, maximum, records or maximum).run(plan)
 
 
 class _Sweep:
-    def __init__(self, problem: Problem, tables: Sequence[LogTable], maximum: bool) -> None:
-        self.problem, self.maximum = problem, maximum
+    def __init__(self, problem: Problem, tables: Sequence[LogTable], maximum: bool, records: bool) -> None:
+        self.problem, self.maximum, self.records = problem, maximum, records
         self.frame, self.sizes = problem.frame, problem.sizes
         self.tables = dict(enumerate(tables))
 
@@ -104,14 +108,20 @@ class _Sweep:
         return tables.constant + chain.log_partition, chain
 
     def _general(self, step: General) -> tuple[Tensor, tuple[Dense, ...]]:
-        buckets = Buckets(Grounded(self.problem, step.common).tables(step, self.tables))
-        records, rest = [], (*self.frame.batch, *self._sizes(step.common))
+        tables = Grounded(self.problem, step.common).tables(step, self.tables)
+        rest = (*self.frame.batch, *self._sizes(step.common))
+        if self.records:
+            return self._eliminated(step, tables, rest)
+        return log_sum(by_rows(tables, rest), step.tree, prod(rest)).to(self.frame.dtype).reshape(rest), ()
+
+    def _eliminated(
+        self, step: General, tables: Sequence[Dense], rest: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[Dense, ...]]:
+        """One key after the other, in log space; the joint tables are kept."""
+        buckets, records = Buckets(tables), []
         total = torch.zeros(rest, dtype=self.frame.dtype, device=self.frame.device)
         for key in step.order.keys:
-            mine = buckets.take(key)
-            states = self.problem.unknowns[key[0]].states  # type: ignore[index]
-            one = torch.zeros((states,) + (1,) * len(rest), dtype=self.frame.dtype, device=self.frame.device)
-            joint = multiply([*mine, Dense((key,), one)], key)
+            joint = multiply(buckets.take(key), key)
             records.append(joint)
             message = self._reduce(joint.tensor, 0)
             if len(joint.keys) == 1:
@@ -121,6 +131,44 @@ class _Sweep:
         for table in buckets.left():
             total = total + table.tensor
         return total, tuple(records)
+
+
+def marginals_of(problem: Problem, plan: Plan, tables: Sequence[LogTable]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The log of the sum, (batch), and the marginal of every unknown, (states, batch, axes).
+
+    Args:
+        problem: what is asked.
+        plan: of eliminations alone.
+        tables: the log-tables of the problem, in order.
+    """
+    frame, numbered = problem.frame, dict(enumerate(tables))
+    total = torch.zeros(frame.batch, dtype=frame.dtype, device=frame.device)
+    for number in plan.constants:
+        total = total + sum_from(numbered[number].dense(frame, problem.sizes), frame.rank)
+    found: dict[str, Tensor] = {}
+    for step in plan.steps:
+        assert isinstance(step, General)
+        rest = (*frame.batch, *(problem.sizes[x] for x in step.common))
+        given = by_rows(Grounded(problem, step.common).tables(step, numbered), rest)
+        value, parts = marginals(given, step.tree, prod(rest), step.order.keys)
+        total = total + sum_from(value.reshape(rest), frame.rank)
+        chosen = {key: part.reshape(-1, *rest) for key, part in zip(step.order.keys, parts, strict=True)}
+        for name in step.names:
+            lead = (problem.unknowns[name].states, *rest)
+            found[name] = gathered(problem, name, step.common, chosen, lead)  # type: ignore[arg-type]
+    return total, found
+
+
+def by_rows(tables: Sequence[Dense], rest: tuple[int, ...]) -> list[Tensor]:
+    """Tables (keys, rows or 1) from (keys, rest), one row for each element of the rest."""
+    found = []
+    for table in tables:
+        count = len(table.keys)
+        states, mine = table.tensor.shape[:count], table.tensor.shape[count:]
+        same = all(size == 1 for size in mine)
+        wide = table.tensor if same else table.tensor.expand(*states, *rest)
+        found.append(wide.reshape(*states, 1 if same else prod(rest)))
+    return found
 
 
 class Buckets:
@@ -154,9 +202,14 @@ class Grounded:
         self.problem, self.common = problem, common
 
     def tables(self, step: General, tables: Mapping[int, LogTable]) -> list[Dense]:
-        """One table per instance, over (keys, batch, common axes)."""
+        """One table per instance, over (keys, batch, common axes), and a table of zeros for what none reads."""
         arranged = {number: self._arranged(tables[number]) for number in step.tables}
-        return [self._cut(instance, *arranged[instance.table]) for instance in step.instances]
+        found = [self._cut(instance, *arranged[instance.table]) for instance in step.instances]
+        frame = self.problem.frame
+        for key in step.free:
+            shape = (self.problem.unknowns[key[0]].states,) + (1,) * (frame.rank + len(self.common))
+            found.append(Dense((key,), torch.zeros(shape, dtype=frame.dtype, device=frame.device)))
+        return found
 
     def _arranged(self, table: LogTable) -> tuple[Tensor, int]:
         """(unrolled letters, slots, batch, common) and the number of unrolled letters."""
@@ -225,7 +278,7 @@ def assign(problem: Problem, plan: Plan, swept: Swept, choose: Choose, draws: in
         else:
             assert isinstance(record, tuple)
             found.update(_pick_general(problem, step, record, choose, draws))
-    return found
+    return {name: found[name] for name in problem.unknowns if name in found}
 
 
 def with_axes(problem: Problem, name: str, states: Tensor, letters: tuple[str, ...]) -> Tensor:
@@ -306,4 +359,4 @@ def argmax(weights: Tensor) -> Tensor:
     return weights.argmax(-1)
 
 
-__all__ = ["Assignment", "argmax", "assign", "draw", "sweep", "with_axes"]
+__all__ = ["Assignment", "argmax", "assign", "draw", "marginals_of", "sweep", "with_axes"]
