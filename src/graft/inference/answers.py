@@ -178,7 +178,10 @@ def as_distribution(grad: Tensor, unknown: Unknown, situation: Situation) -> Dis
         return _units(visible(on, variable.axes, frame), variable)
     shown = visible(probs, variable.axes, frame)
     exists = shown.sum(-1, keepdim=True) > 0
-    return labelled(Categorical(probs=torch.where(exists, shown, 1.0 / unknown.states)), variable)
+    # probabilities by construction: checking them would take longer than making them
+    found = Categorical(probs=torch.where(exists, shown, 1.0 / unknown.states), validate_args=False)
+    found._validate_args = True  # values are checked as ever
+    return labelled(found, variable)
 
 
 def _units(on: Tensor, variable: Variable) -> Distribution:

@@ -45,11 +45,12 @@ def best_order(scopes: Iterable[Iterable[Hashable]], states: Mapping[Hashable, i
     """
     tuples = [tuple(scope) for scope in scopes]
     rules = (_Greedy.fill, _Greedy.size)
-    best = min((_Greedy(tuples, states, limit, rule).order() for rule in rules), key=_worth)
+    first = [_Greedy(tuples, states, limit, rule) for rule in rules]
+    best = min((greedy.order() for greedy in first), key=_worth)
     if best.total < _WIDE:
         return best
-    # looking for an order must not take far longer than following one, and it is interpreted
-    effort = 20 * sum(len(clique) ** 2 for clique in best.cliques)
+    # looking for an order, which is interpreted, must not take far longer than following it
+    effort = 20 * sum(greedy.looked for greedy in first)
     shaken = Random(0)
     for _ in range(min(_TRIES, best.total // effort)):
         for rule in rules:
@@ -74,6 +75,8 @@ class _Greedy:
         shaken: Random | None = None,
     ) -> None:
         self.shaken = shaken
+        #: how many neighbours have been looked at
+        self.looked = 1
         self.keys, self.states, self.limit, self.rule = list(states), list(states.values()), limit, rule
         place = {key: i for i, key in enumerate(self.keys)}
         self.near = [0] * len(self.keys)
@@ -92,6 +95,7 @@ class _Greedy:
     def fill(self, key: int) -> int:
         """What eliminating a key would join anew, pairs weighed by their joint states."""
         near = self.near[key]
+        self.looked += near.bit_count()
         return sum(self.states[a] * self.weight(near & ~self.near[a] & ~(1 << a)) for a in _bits(near))
 
     def size(self, key: int) -> int:

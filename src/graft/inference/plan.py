@@ -11,18 +11,16 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from weakref import WeakKeyDictionary
 
 import networkx as nx
 
 from graft.errors import IntractableError
-from graft.graph.factor_graph import FactorGraph
 from graft.graph.terms import Axis, Element, Term
 from graft.inference.grounding import Instance, Key, ground
+from graft.inference.kept import Kept
 from graft.inference.ordering import Order, best_order
 from graft.inference.problem import Problem, Sketch, Unknown
 from graft.ops.contraction.tree import Tree, tree
@@ -116,23 +114,22 @@ def make(problem: Problem, budget: int, unroll: bool = False, chains: bool = Tru
     Raises:
         IntractableError: naming the clique, its size and what would serve.
     """
-    mine = _plans.setdefault(problem.situation.graph, OrderedDict())
-    label = (_shape(problem), budget, unroll, chains)
-    if label not in mine:
-        mine[label] = _Planner(problem, budget, unroll, chains).plan()
-        while len(mine) > _KEPT:
-            mine.popitem(last=False)
-    return mine[label]
+    return _plans.get(
+        problem.situation.graph,
+        (_shape(problem), budget, unroll, chains),
+        lambda: _Planner(problem, budget, unroll, chains).plan(),
+    )
 
 
-#: Plans of each graph, by all that they depend on.
-_plans: WeakKeyDictionary[FactorGraph, OrderedDict[Hashable, Plan]] = WeakKeyDictionary()
-_KEPT = 32
+#: Plans by all that they depend on.
+_plans: Kept[Plan] = Kept()
 
 
 def _shape(problem: Problem) -> Hashable:
     """What a plan depends on: never a value."""
     frame = problem.frame
+    if problem.shape is not None and problem.shape.sketches is problem.sketches:
+        return problem.shape, tuple(frame.batch), frame.dtype
     return (
         tuple((u.name, u.axes, u.states) for u in problem.unknowns.values()),
         tuple((s.slots, s.letters, tuple(s.window.items())) for s in problem.sketches),

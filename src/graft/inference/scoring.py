@@ -39,8 +39,10 @@ class Scorer:
         store = self.store
         found = plain_table(node, store) if node not in self.ready and not self.cells else None
         if found is not None:
-            tensor, slots = found
-        elif node.kind == "conditional":
+            table = LogTable(found[1], (), found[0], {}, None, evidence, True)
+            _no_nan(table, store.frame, node)
+            return table
+        if node.kind == "conditional":
             tensor, slots = self._conditional(node, where)
         elif isinstance(node.module, TablePotential):
             tensor, slots = self._table(node, where)
