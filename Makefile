@@ -29,9 +29,10 @@ lint: setup
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 
-# PEERS and JAX as benchmarks/README.md says
+# PEERS, JAX and DATA as benchmarks/README.md says; QUICK=1 for the smaller cases
 bench: setup
-	$(BIN)/python -W ignore benchmarks/chains.py $(if $(PEERS),--peers $(PEERS)) $(if $(JAX),--jax $(JAX))
+	$(BIN)/python -W ignore benchmarks/all.py --write docs/benchmarks.md $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(JAX),--jax $(JAX)) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .ruff_cache .mypy_cache

@@ -16,19 +16,26 @@ Example:
 """
 
 from graft import factors as factors
+from graft import formats as formats
 from graft import objectives as objectives
 from graft import structured as structured
 from graft import training as training
+from graft.approximate_posterior import ApproximatePosterior as ApproximatePosterior
 from graft.distributions.supports import Binary as Binary
 from graft.distributions.supports import Finite as Finite
 from graft.distributions.supports import Real as Real
 from graft.distributions.supports import Support as Support
 from graft.errors import DataError as DataError
+from graft.errors import FormatError as FormatError
 from graft.errors import FormulaError as FormulaError
 from graft.errors import GraftError as GraftError
 from graft.errors import ImpossibleEvidence as ImpossibleEvidence
 from graft.errors import IntractableError as IntractableError
 from graft.errors import ShapeError as ShapeError
+from graft.inference.approximate.gibbs import Gibbs as Gibbs
+from graft.inference.approximate.loopy_bp import LoopyBP as LoopyBP
+from graft.inference.approximate.mean_field import MeanField as MeanField
+from graft.inference.approximate.tree_reweighted import TreeReweighted as TreeReweighted
 from graft.inference.evidence import Missing as Missing
 from graft.inference.evidence import Partial as Partial
 from graft.inference.evidence import Soft as Soft

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from graft.approximate_posterior import ApproximatePosterior
 from graft.distributions.supports import Support
 from graft.errors import FormulaError, GraftError
+from graft.gaussian_posterior import GaussianPosterior, serves
 from graft.graph.checks import no_breach_by_name
 from graft.graph.factor_graph import FactorGraph, build
 from graft.graph.latex import latex
+from graft.inference.approximate.engine import Engine
 from graft.inference.arguments import BUDGET, limit, together
 from graft.inference.evidence import kept
 from graft.inference.query import ask
@@ -121,6 +124,34 @@ class Model(nn.Module):
                 raise GraftError(f"score is of a full assignment: {name} is not given in full")
         return ask(situation, BUDGET, True).log_partition
 
+    @overload
+    def given(
+        self,
+        values: Mapping[str, Any] | None = ...,
+        /,
+        *,
+        lengths: Any = ...,
+        mask: Any = ...,
+        sizes: Mapping[str, int] | None = ...,
+        using: None = ...,
+        budget: int | None = ...,
+        **named: Any,
+    ) -> Posterior: ...
+
+    @overload
+    def given(
+        self,
+        values: Mapping[str, Any] | None = ...,
+        /,
+        *,
+        lengths: Any = ...,
+        mask: Any = ...,
+        sizes: Mapping[str, int] | None = ...,
+        using: Engine,
+        budget: int | None = ...,
+        **named: Any,
+    ) -> ApproximatePosterior: ...
+
     def given(
         self,
         values: Mapping[str, Any] | None = None,
@@ -129,16 +160,20 @@ class Model(nn.Module):
         lengths: Any = None,
         mask: Any = None,
         sizes: Mapping[str, int] | None = None,
+        using: Any = None,
         budget: int | None = None,
         **named: Any,
-    ) -> Posterior:
+    ) -> Posterior | ApproximatePosterior:
         """The posterior over everything not given.
+
+        Real unknowns are integrated out where they are linear-Gaussian (Kalman filter and smoother, factor analysis).
 
         Args:
             values: evidence and inputs by name: tensors (-1 for a missing state), `Partial`, `Soft`, `Missing`.
             lengths: as in `log_prob`.
             mask: as in `log_prob`.
             sizes: as in `log_prob`.
+            using: an approximate engine, such as `LoopyBP()`; without one, answers are exact.
             budget: bytes that all tables together may take.
 
         Raises:
@@ -151,7 +186,9 @@ class Model(nn.Module):
         def anew(more: Mapping[str, Any]) -> Situation:
             return self.settled({**evidence, **more}, lengths=lengths, mask=mask, sizes=sizes)
 
-        return Posterior(situation, anew, budget)
+        if using is not None:
+            return ApproximatePosterior(situation, anew, using, budget)
+        return (GaussianPosterior if serves(situation) else Posterior)(situation, anew, budget)
 
     def sample(
         self,

@@ -69,6 +69,7 @@ TABLE = {
     "mixed, zeros": Case(mixed=True, zeros=0.3, size=(12, 14, 4)),
 }
 cases = pytest.mark.parametrize("name", TABLE)
+short_cases = pytest.mark.parametrize("name", [name for name, case in TABLE.items() if case.size[1] < 100])
 
 
 def make(name: str, dtype: torch.dtype, seed: int = 0):
@@ -289,6 +290,101 @@ def test_divergence_is_the_sum_over_sequences(name):
         assert abs(got[row].item() - want) < 1e-10
     forbids = LinearChain(v.masked_fill(v == v[0, 0, 0], NEG_INF), x, mask=mask)
     assert LinearChain(u, w, mask=mask).kl(forbids)[0] == math.inf
+
+
+@DTYPES
+@short_cases
+def test_lists_hold_the_best_scores_in_order(name, dtype):
+    u, w, lengths = make(name, dtype, 3)
+    every = chain_kernels.every_step(u, w)
+    _, want = chain.k_best(u.double(), every.double(), lengths, 4)
+    states, scores = chain_kernels.best_lists(u, w, lengths, 4)
+    exact = 1e-5 if dtype == torch.float32 else 1e-12
+    close(scores, want, exact)
+    there = torch.arange(u.shape[1]) < lengths[:, None]
+    assert (states.masked_select(~there.expand_as(states)) == 0).all()
+    kept = scores > NEG_INF
+    again = score(u.double(), every.double(), lengths, states)
+    close(again[kept], want[kept], exact)
+    same = (states[:, None] == states).all(-1) & kept[:, None] & kept
+    assert (same.sum((0, 1)) == kept.sum(0)).all(), "a sequence is listed twice"
+
+
+def score(u, w, lengths, states):
+    """Of sequences (k, b, T), without what is beyond lengths."""
+    there = torch.arange(u.shape[1]) < lengths[:, None]
+    rows, time = torch.arange(len(u))[:, None], torch.arange(u.shape[1])
+    nodes = u[rows, time, states].where(there, 0.0).sum(-1)
+    own = w.expand(len(u), -1, -1, -1)
+    edges = own[rows, time[:-1], states[..., :-1], states[..., 1:]]
+    return nodes + edges.where(there[:, 1:], 0.0).sum(-1)
+
+
+@DTYPES
+@short_cases
+def test_pairs_equal_log_space(name, dtype):
+    u, w, lengths = make(name, dtype, 4)
+    value, _, _ = reference(u, w, lengths, torch.ones(len(u)).double())
+    _, want = probabilities(u.double(), chain_kernels.every_step(u, w).double(), lengths)
+    pairs, log_z = chain_kernels.pair_marginals(u, w, lengths)
+    close(log_z, value, 1e-6 if dtype == torch.float32 else 1e-12)
+    close(pairs, want, 0.0, 2e-5 if dtype == torch.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, case in TABLE.items() if case.size[1] < 20 and case.size[2] < 20])
+def test_draws_follow_the_marginals_of_elements_and_pairs(name):
+    """Fails a right sampler with probability below 1e-3: fewer than 2e5 cells, each at 2 exp(-20) by Bernstein."""
+    u, w, lengths = make(name, torch.float32, 5)
+    count, states = 2000, u.shape[2]
+    single, pairs = probabilities(u.double(), chain_kernels.every_step(u, w).double(), lengths)
+    drawn, log_z = chain_kernels.draws(u, w, lengths, count, torch.Generator().manual_seed(0))
+    possible = (log_z > NEG_INF) & (lengths > 0)
+    there = torch.arange(u.shape[1]) < lengths[:, None]
+    assert (drawn.masked_select(~there.expand_as(drawn)) == 0).all()
+    hot = torch.nn.functional.one_hot(drawn, states).double()
+    for seen, p, rows in (
+        (hot.mean(0), single, there),
+        (torch.einsum("nbti,nbtj->btij", hot[:, :, :-1], hot[:, :, 1:]) / count, pairs, there[:, 1:]),
+    ):
+        seen, p = seen[possible], p[possible]
+        rows = rows[possible].reshape(*rows[possible].shape, *[1] * (p.dim() - 2))
+        bound = (40 / count * p * (1 - p).clamp_min(0)).sqrt() + 14 / count
+        assert ((seen - p).abs() <= bound).where(rows, True).all()
+        assert (seen[(p == 0) & rows] == 0).all()
+
+
+def test_draws_do_not_depend_on_threads():
+    before, generator = torch.get_num_threads(), torch.Generator()
+    u, w = torch.randn(40, 60, 12, generator=generator.manual_seed(0)), torch.randn(1, 1, 12, 12)
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(chain_kernels.draws(u, w, torch.full((40,), 60), 30, generator.manual_seed(1))[0])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@DTYPES
+@short_cases
+def test_entropies_equal_sums_of_conditional_ones(name, dtype, monkeypatch):
+    """The quick way, where it is taken, and the one that sums conditional entropies give the same."""
+    u, w, lengths = make(name, dtype, 6)
+    value, _, _ = reference(u, w, lengths, torch.ones(len(u)).double())
+    kept = value > NEG_INF
+    u, w, lengths = u[kept], (w[kept] if len(w) > 1 else w), lengths[kept]
+    v = u + torch.randn(u.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+    def ask(u, v, w):
+        p = LinearChain(u, w, lengths)
+        return p.entropy(), p.kl(LinearChain(v, w, lengths))
+
+    got = ask(u, v, w)
+    monkeypatch.setattr(chain_kernels, "compiler", lambda: False)
+    for found, want in zip(got, ask(u.double(), v.double(), w.double()), strict=True):
+        assert (found >= 0).all()
+        close(found, want, 1e-6 if dtype == torch.float32 else 1e-9, 1e-4 if dtype == torch.float32 else 1e-8)
 
 
 def test_one_table_for_all_steps_may_differ_by_row():

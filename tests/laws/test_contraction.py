@@ -145,7 +145,9 @@ def test_marginals_equal_enumeration(name):
         p = (weights - lse(weights)).exp()
         for place, (key, mine) in enumerate(zip(states, found, strict=True)):
             wanted = torch.stack([p[[a[place] == s for a in assignments]].sum(0) for s in range(states[key])])
-            close = torch.allclose(mine.double()[:, possible], wanted[:, possible], rtol=0, atol=tolerance(name, wanted))
+            close = torch.allclose(
+                mine.double()[:, possible], wanted[:, possible], rtol=0, atol=tolerance(name, wanted)
+            )
             assert close, (name, seed, key)
 
 
@@ -233,6 +235,6 @@ def test_rows_do_not_disturb_each_other():
 
 
 def test_keys_go_as_soon_as_nothing_reads_them():
-    t = tree([("a", "b"), ("b", "c"), ("c", "d")], {k: 2 for k in "abcd"}, ["d", "c", "b", "a"])
+    t = tree([("a", "b"), ("b", "c"), ("c", "d")], dict.fromkeys("abcd", 2), ["d", "c", "b", "a"])
     assert all(len(scope) <= 2 for scope in t.scopes) and t.multiplications <= 4 + 8 + 8 + 4
     assert [t.scopes[root] for root in t.roots] == [()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,7 +13,8 @@ import torch
 from tests.reference.chain import Enumerated
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from graft.errors import GraftError, ImpossibleEvidence, ShapeError
+from graft.data.tag_schemes import allowed, decode, tags_of
+from graft.errors import DataError, GraftError, ImpossibleEvidence, ShapeError
 from graft.structured.linear_chain import LinearChain
 
 NEG_INF, NAN = float("-inf"), float("nan")
@@ -424,3 +426,57 @@ def test_top_k_is_sorted_in_float32_where_sequences_nearly_tie():
     states, scores = LinearChain(u, torch.zeros(3, 3)).top_k(40)
     assert (scores.diff(dim=0) <= 0).all()
     assert all(len(set(map(tuple, row))) == 40 for row in states.transpose(0, 1).tolist())
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("existence", [None, "lengths", "mask"])
+def test_tags_of_a_scheme_leave_the_legal_sequences(scheme, existence):
+    tags = tags_of(["NP"], scheme)
+    may, length = allowed(tags, scheme), 4
+    start, pairs, end = (torch.zeros(x.shape).masked_fill(~x, NEG_INF) for x in (may.first, may.pairs, may.last))
+    there = torch.tensor([True, True, existence is None, existence != "lengths"])
+    kept = {"lengths": torch.tensor(2)} if existence == "lengths" else {} if existence is None else {"mask": there}
+    d = LinearChain(torch.zeros(length, len(tags)), pairs, start=start, end=end, **kept)
+    legal = 0
+    for names in itertools.product(tags, repeat=int(there.sum())):
+        with suppress(DataError):
+            decode(names, scheme)
+            legal += 1
+    assert legal > 1
+    torch.testing.assert_close(d.log_partition.exp(), torch.tensor(float(legal)))
+    states, scores = d.top_k(legal + 3)
+    assert (scores > NEG_INF).sum() == legal
+    for row in states[:legal]:
+        decode([tags[i] for i in row[there].tolist()], scheme)
+
+
+@pytest.mark.parametrize("name", ["holes", "lengths, shared", "zeros, holes", "two batch dims", "no element"])
+def test_start_and_end_scores_stand_at_the_ends_that_exist(name):
+    unary, pairwise, mask = make(name)
+    generator = torch.Generator().manual_seed(0)
+    shape = (*unary.shape[:-2], unary.shape[-1])
+    start, end = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    time = torch.arange(unary.shape[-2])
+    first = mask & (mask.cumsum(-1) == 1)
+    last = mask & (mask.flip(-1).cumsum(-1).flip(-1) == 1)
+    assert time.numel() == 0 or first.any()
+    moved = unary + torch.where(first[..., None], start[..., None, :], 0.0)
+    moved = moved + torch.where(last[..., None], end[..., None, :], 0.0)
+    got, want = LinearChain(unary, pairwise, mask=mask, start=start, end=end), LinearChain(moved, pairwise, mask=mask)
+    torch.testing.assert_close(got.log_partition, want.log_partition)
+    torch.testing.assert_close(got.marginals, want.marginals)
+
+
+@pytest.mark.parametrize(
+    ("ends", "error"),
+    [
+        ({"start": torch.zeros(3)}, ShapeError),
+        ({"end": torch.zeros(2, 2)}, ShapeError),
+        ({"end": torch.tensor([0.0, NAN])}, GraftError),
+        ({"start": torch.zeros(2, dtype=torch.long)}, GraftError),
+    ],
+    ids=["states", "batch", "nan", "integers"],
+)
+def test_bad_ends_are_named(ends, error):
+    with pytest.raises(error, match=next(iter(ends))):
+        LinearChain(torch.zeros(3, 4, 2), torch.zeros(2, 2), **ends)

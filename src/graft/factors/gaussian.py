@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -12,6 +14,9 @@ from graft.factors.base import Call, Conditional, apply_network
 from graft.factors.events import check_event, told_event
 from graft.factors.lookup import look_up, parent_sizes
 from graft.factors.spread import Covariance, normal, spread, spread_shape, unspread
+
+#: Of a table: one variance per dimension, a matrix per state, one variance per state, one matrix for all states.
+Shape = Literal["diag", "full", "spherical", "tied"]
 
 
 class Gaussian(Conditional):
@@ -30,9 +35,11 @@ class Gaussian(Conditional):
         shape: the event shape, in place of `dim`.
         given: the number of states of each parent.
         learn: learn location and scale without parents.
-        covariance: `"diag"` or `"full"`, where location and scale are learnt.
+        covariance: where location and scale are learnt, `"diag"`, `"full"`, `"spherical"` (one variance per state
+            for all dimensions) or `"tied"` (one full covariance for all states).
         loc: locations to start from, broadcast to parents' axes, then event.
-        scale: a network's fixed scale, or scales to start from (Cholesky factors, if `covariance="full"`).
+        scale: a network's fixed scale, or scales to start from (Cholesky factors, if `covariance` is `"full"` or
+            `"tied"`).
         onehot: give a network its categorical inputs one-hot.
         concat: give a network its inputs joined on the last axis.
 
@@ -62,7 +69,7 @@ class Gaussian(Conditional):
         shape: tuple[int, ...] | None = None,
         given: int | tuple[int, ...] | None = None,
         learn: bool = False,
-        covariance: Covariance = "diag",
+        covariance: Shape = "diag",
         loc: Tensor | None = None,
         scale: Tensor | float | None = None,
         onehot: bool = True,
@@ -100,20 +107,33 @@ class Gaussian(Conditional):
 
     def _start_table(self, given: tuple[int, ...], loc: Tensor | None, scale: Tensor | float | None) -> None:
         event = self._told()
-        wide = given + spread_shape(event, self.covariance)
+        if self.covariance not in get_args(Shape):
+            raise GraftError(f"covariance is one of {', '.join(get_args(Shape))}, not {self.covariance!r}")
+        own = {"tied": (), "spherical": given}.get(self.covariance, given)
+        wide = own + ((1,) * len(event) if self.covariance == "spherical" else spread_shape(event, self._kind))
         start = 0.1 * torch.randn(given + event) if loc is None else _fitted(loc, given + event)
         raw = torch.zeros(wide)
         if scale is not None:
-            raw = unspread(_fitted(torch.as_tensor(scale), wide), self.covariance)
+            raw = unspread(_fitted(torch.as_tensor(scale), wide), self._kind)
         self.loc, self.raw_scale = nn.Parameter(start), nn.Parameter(raw)
+
+    @property
+    def _kind(self) -> Covariance:
+        """What `spread` makes of the raw scales."""
+        return "full" if self.covariance in ("full", "tied") else "diag"
+
+    def scales(self, *, double: bool = False) -> Tensor:
+        """The scales of a table, or its Cholesky factors: parents' axes, then those of a scale."""
+        scale = spread(self.raw_scale.double() if double else self.raw_scale, self._kind)
+        event = tuple(self.loc.shape[len(self.given or ()) :])
+        return scale.expand((self.given or ()) + (event * 2 if self._kind == "full" else event))
 
     def moments(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
         """Location and scale, or Cholesky factor: leading (+ axes if `call.as_given`), then event."""
         if self.net is not None:
             return self._from_network(inputs, call)
-        scale = spread(self.raw_scale, self.covariance)
         given = self.given or ()
-        return look_up(self.loc, given, inputs, call), look_up(scale, given, inputs, call)
+        return look_up(self.loc, given, inputs, call), look_up(self.scales(), given, inputs, call)
 
     def _from_network(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
         assert self.net is not None
@@ -133,7 +153,7 @@ class Gaussian(Conditional):
 
     def distribution(self, inputs: tuple[Tensor, ...], call: Call) -> Distribution:
         loc, scale = self.moments(inputs, call)
-        return normal(loc, scale, 1 if self.event is None else len(self.event), self.covariance)
+        return normal(loc, scale, 1 if self.event is None else len(self.event), self._kind)
 
     def extra_repr(self) -> str:
         return f"event={self.event}" + (f", given={self.given}" if self.indexes else "")

@@ -17,6 +17,9 @@ class LinearGaussian(Conditional):
     r"""Linear in its parents with Gaussian noise, $y = W x + b + \varepsilon$,
     $\varepsilon \sim \mathcal{N}(0, L L^\top)$.
 
+    Unknowns that are joined by such factors alone are integrated out exactly: a model
+    `z[0]`, `z[t] | z[t-1]`, `x[t] | z[t]` is a Kalman filter.
+
     Several parents are joined to one vector x. All of W, b and L are learnable: `linear.weight` (dim,
     given_dim), `linear.bias` (dim,) and `noise()`.
 

@@ -195,8 +195,8 @@ class _Planner:
     def _local_cost(self, name: str) -> int | None:
         """Entries of the table a variable would be summed from; None if that cannot be done in place."""
         unknown, tables = self.problem.unknowns[name], self._touching(name)
-        if not unknown.axes and any(slot.name != name for sketch in tables.values() for slot in sketch.slots):
-            # nothing to be done for many elements at once: elimination finds a better order
+        if not unknown.axes and len(self.problem.unknowns) > 1:
+            # nothing is done for many elements at once, and elimination finds a better order
             return None
         for sketch in tables.values():
             mine = [slot for slot in sketch.slots if slot.name == name]

@@ -17,6 +17,8 @@ from graft.inference.clean import Given
 from graft.inference.domain import window
 from graft.inference.enumeration import slots_of
 from graft.inference.frame import Frame
+from graft.inference.gaussian_parts import why_not
+from graft.inference.kept import Kept
 from graft.inference.relevance import Relevant, relevant
 from graft.inference.run import Runner
 from graft.inference.scoring import Scorer
@@ -70,6 +72,13 @@ class Sketch:
     window: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What a problem was posed with; it says nothing of one whose sketches were changed since."""
+
+    sketches: list[Sketch]
+
+
 @dataclass(eq=False)
 class Problem:
     """What is to be summed.
@@ -80,6 +89,7 @@ class Problem:
         unknowns: by name.
         sizes: of all axes, those of units included.
         sketches: one per log-table, before any is computed.
+        shape: the same for problems that were posed alike, and so differ in values only.
     """
 
     situation: Situation
@@ -87,6 +97,7 @@ class Problem:
     unknowns: dict[str, Unknown]
     sizes: dict[str, int]
     sketches: list[Sketch] = field(default_factory=list)
+    shape: Shape | None = None
 
     @property
     def frame(self) -> Frame:
@@ -131,13 +142,24 @@ def pose(situation: Situation, ask: Collection[str] = (), everything: bool = Fal
     wanted = set(ask) | weighed | open_units
     if everything:
         wanted |= {name for name in graph.random if name not in known}
-    need = relevant(graph, known - open_units, wanted - (known - open_units), scored)
-    _no_continuous(graph, need, everything)
-    unknowns, sizes = _unknowns(graph, need, situation.frame, weighed)
-    problem = Problem(situation, need, unknowns, sizes)
-    flows = _flows(problem)
-    problem.sketches = _sketches(problem, flows)
-    return problem
+    fixed = frozenset(known - open_units)
+
+    def make() -> tuple[Relevant, dict[str, Unknown], dict[str, int], list[Sketch], Shape]:
+        need = relevant(graph, fixed, wanted - fixed, scored)
+        _no_continuous(graph, need, everything)
+        unknowns, all_sizes = _unknowns(graph, need, situation.frame, weighed)
+        problem = Problem(situation, need, unknowns, all_sizes)
+        sketches = _sketches(problem, _flows(problem))
+        return need, unknowns, all_sizes, sketches, Shape(sketches)
+
+    existence = tuple((letter, found.left) for letter, found in situation.frame.existence.items())
+    sizes = tuple(situation.frame.sizes.items())
+    label = (fixed, frozenset(wanted), frozenset(situation.given), frozenset(weighed), everything, scored, existence)
+    return Problem(situation, *_posed.get(graph, (*label, sizes), make))
+
+
+#: Problems without their situations (which would keep their graphs alive), by all that they depend on.
+_posed: Kept[tuple[Relevant, dict[str, Unknown], dict[str, int], list[Sketch], Shape]] = Kept()
 
 
 def _must_open(graph: FactorGraph, name: str) -> bool:
@@ -162,7 +184,8 @@ def _no_continuous(graph: FactorGraph, need: Relevant, everything: bool) -> None
     what = "is about all unknowns" if everything else "depends on them"
     told = " (if one is discrete, tell its support)" if any(not graph.variables[n].support for n in bad) else ""
     raise IntractableError(
-        f"no exact engine integrates over continuous unknowns: {names}. The query {what}: give {names} as values{told}"
+        f"no exact engine integrates over continuous unknowns: {names}. The query {what}: give {names} as values{told};"
+        f" linear-Gaussian ones are integrated out, but {why_not(graph, need)}"
     )
 
 
@@ -297,12 +320,12 @@ def _scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
             store.values[name] = Value(given.value)
             if given.cells is not None:
                 cells[name] = given.cells
-    _compute(problem, store)
+    compute(problem, store)
     apart = frozenset(name for name, u in problem.unknowns.items() if u.apart)
     return Scorer(store, situation.ready, cells), UnitScorer(store, apart)
 
 
-def _compute(problem: Problem, store: Store) -> None:
+def compute(problem: Problem, store: Store) -> None:
     """The functions that the query needs; those of inputs alone once per call, and with gradients if wanted."""
     situation, graph, grad = problem.situation, problem.situation.graph, torch.is_grad_enabled()
     kept = {name: value for name, (had, value) in situation.made.items() if had or not grad}

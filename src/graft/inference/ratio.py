@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graft.inference.query import ask
+from graft.inference.gaussian_query import log_sum
 from graft.inference.settle import Situation
 
 
@@ -14,11 +14,11 @@ def log_probability(situation: Situation, budget: int) -> Tensor:
 
     The normaliser is the same call without its random values. Both read the same outputs of networks.
     """
-    evidence = ask(situation, budget, True).log_partition
+    evidence = log_sum(situation, budget)
     if situation.graph.directed:
         return evidence
     whole = situation.without(situation.graph.random)
-    return difference(evidence, ask(whole, budget, True, scored=False).log_partition)
+    return difference(evidence, log_sum(whole, budget, scored=False))
 
 
 def difference(evidence: Tensor, normaliser: Tensor) -> Tensor:

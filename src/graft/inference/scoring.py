@@ -29,15 +29,18 @@ class Scorer:
         store: values of what is known, names of what is not.
         ready: outputs of factors that read only inputs.
         cells: missing cells of observed continuous variables, by name.
+        short: take tables over single variables as they are, without a call of their factor.
     """
 
-    def __init__(self, store: Store, ready: InputsOnly | dict[Node, Ready], cells: dict[str, Tensor]) -> None:
-        self.store, self.ready, self.cells = store, ready, cells
+    def __init__(
+        self, store: Store, ready: InputsOnly | dict[Node, Ready], cells: dict[str, Tensor], short: bool = True
+    ) -> None:
+        self.store, self.ready, self.cells, self.short = store, ready, cells, short
 
     def table(self, node: Node, where: Windows, evidence: bool) -> LogTable:
         """The log-table of one factor on its window."""
         store = self.store
-        found = plain_table(node, store) if node not in self.ready and not self.cells else None
+        found = plain_table(node, store) if self.short and node not in self.ready and not self.cells else None
         if found is not None:
             table = LogTable(found[1], (), found[0], {}, None, evidence, True)
             _no_nan(table, store.frame, node)

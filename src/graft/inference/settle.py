@@ -113,7 +113,7 @@ def settle(
 def _names(graph: FactorGraph, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name in RESERVED and name not in graph.variables:
-            raise GraftError(f"{name}= is no option of this call (no approximate engine is built yet)")
+            raise GraftError(f"{name}= is no option of this call")
         if name not in graph.variables:
             raise GraftError(f"{name!r} is no variable of this model; there are {', '.join(graph.variables)}")
         variable = graph.variables[name]

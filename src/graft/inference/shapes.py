@@ -145,7 +145,7 @@ def report(situation: Situation) -> ShapeReport:
     ]
     with torch.no_grad():
         Runner(store, lambda dist: dist.sample(), situation.ready).run(schedule(nodes, graph.variables))
-        scorer = Scorer(store, situation.ready, {})
+        scorer = Scorer(store, situation.ready, {}, short=False)
         for node in graph.nodes:
             where = window(node, graph.variables, frame)
             if node in situation.ready:

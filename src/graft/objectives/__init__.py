@@ -1,9 +1,25 @@
 """From a model, a guide and a batch to a loss."""
 
+from graft.factors.maximise_prior import GaussianPrior as GaussianPrior
+from graft.factors.maximise_prior import MixturePrior as MixturePrior
+from graft.factors.maximise_prior import PseudoCounts as PseudoCounts
 from graft.objectives.elbo import ELBO as ELBO
+from graft.objectives.em import EM as EM
+from graft.objectives.em_stepwise import StepwiseEM as StepwiseEM
 from graft.objectives.likelihood import Likelihood as Likelihood
 from graft.objectives.marginal_loss import MarginalLoss as MarginalLoss
 from graft.objectives.max_margin import MaxMargin as MaxMargin
 from graft.objectives.softmax_margin import SoftmaxMargin as SoftmaxMargin
 
-__all__ = ["ELBO", "Likelihood", "MarginalLoss", "MaxMargin", "SoftmaxMargin"]
+__all__ = [
+    "ELBO",
+    "EM",
+    "GaussianPrior",
+    "Likelihood",
+    "MarginalLoss",
+    "MaxMargin",
+    "MixturePrior",
+    "PseudoCounts",
+    "SoftmaxMargin",
+    "StepwiseEM",
+]

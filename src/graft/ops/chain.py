@@ -143,8 +143,9 @@ def k_best(
     """
     size, steps, states = unary.shape
     same = torch.arange(k * states, device=unary.device).reshape(k, states)
-    # an empty sequence is one solution, not one per state
-    first = unary[:, 0].masked_fill((lengths == 0)[:, None] & (same[0] > 0), NEG_INF)
+    # an empty sequence is one solution of score 0, not one per state
+    empty = (lengths == 0)[:, None]
+    first = unary[:, 0].masked_fill(empty, 0.0).masked_fill(empty & (same[0] > 0), NEG_INF)
     best = first[:, None].expand(size, k, states).masked_fill(same >= states, NEG_INF)
     scale = torch.zeros_like(unary[:, 0, 0])
     pointers = []

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.autograd import Function
 
 from graft.ops.chain import backward, forward, log_partition
-from graft.ops.chain_kernels import chosen, swept
+from graft.ops.chain_kernels import chosen, every_step, swept
 from graft.ops.logspace import NEG_INF, log_normalize
 from graft.ops.modes import differentiable, plain
 
 
 def log_z(
-    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"], lengths: Int[Tensor, " b"]
+    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"], lengths: Int[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
     r"""$\log Z$ of every row; $\partial \log Z / \partial u_t(j) = p(y_t = j)$, and likewise for pairs.
 
@@ -29,8 +29,8 @@ def log_z(
 
     Args:
         unary: log-potentials (b, T, S), finite or `-inf`; what lies beyond a row's length is not read.
-        pairwise: log-potentials (b or 1, T-1 or 1, S, S); one table at all steps if its second size is 1, and its
-            gradient then takes no more memory than the table.
+        pairwise: log-potentials (b or 1, T-1 or 1, S, S); one table at all steps if its second size is 1, or if it is
+            (S, S), and its gradient then takes no more memory than the table.
         lengths: (b).
 
     Source: Rabiner (1989), equations 27 and 37; the gradient, Lafferty et al. (2001), section 3.
@@ -89,39 +89,41 @@ class _LogZ(Function):
     def forward(ctx: Any, unary: Tensor, pairwise: Tensor, lengths: Tensor) -> Tensor:
         ctx.save_for_backward(unary, pairwise, lengths)
         ctx.swept = None
-        if chosen(unary, pairwise) == "torch":
-            return log_partition(forward(unary, _every_step(unary, pairwise), lengths), lengths)
-        found = swept(unary.detach(), pairwise.detach(), lengths)
+        tables = _four(pairwise)
+        ctx.compiled = chosen(unary, tables) != "torch"
+        if not ctx.compiled:
+            return log_partition(forward(unary, every_step(unary, tables), lengths), lengths)
+        found = swept(unary.detach(), tables.detach(), lengths)
         if any(ctx.needs_input_grad):
             ctx.swept = found
         else:
             found.release()
-        return torch.from_numpy(found.log_z).to(unary.dtype)
+        return found.value()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         unary, pairwise, lengths = ctx.saved_tensors
-        if torch.is_grad_enabled() or chosen(unary, pairwise) == "torch":
+        if torch.is_grad_enabled() or not ctx.compiled:
             return *_differentiable(grad, unary, pairwise, lengths, ctx.needs_input_grad[1]), None
         # the sweep is used up by its way back: a second call makes its own
-        found, ctx.swept = ctx.swept or swept(unary.detach(), pairwise.detach(), lengths), None
+        found, ctx.swept = ctx.swept or swept(unary.detach(), _four(pairwise).detach(), lengths), None
         single, pairs = found.gradients(grad)
-        return single, pairs, None
+        return single, pairs.reshape(pairwise.shape), None
+
+
+def _four(pairwise: Tensor) -> Tensor:
+    return pairwise if pairwise.dim() == 4 else pairwise.reshape(1, 1, *pairwise.shape)
 
 
 def _differentiable(
     grad: Tensor, unary: Tensor, pairwise: Tensor, lengths: Tensor, by_pairwise: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients, made of operations that autograd knows."""
-    single, pairs = probabilities(unary, _every_step(unary, pairwise), lengths)
+    tables = _four(pairwise)
+    single, pairs = probabilities(unary, every_step(unary, tables), lengths)
     by_unary = grad[:, None, None] * single
     if not by_pairwise:
         return by_unary, None
     pairs = grad[:, None, None, None] * pairs
-    return by_unary, pairs.sum_to_size(pairwise.shape) if pairs.shape[1] else torch.zeros_like(pairwise)
-
-
-def _every_step(unary: Tensor, pairwise: Tensor) -> Tensor:
-    """Pairwise potentials with their steps written out."""
-    steps = unary.shape[1] - 1
-    return pairwise[:, :0] if steps == 0 else pairwise.expand(-1, steps, -1, -1)
+    found = pairs.sum_to_size(tables.shape) if pairs.shape[1] else torch.zeros_like(tables)
+    return by_unary, found.reshape(pairwise.shape)

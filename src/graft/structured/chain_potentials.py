@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 
 import torch
@@ -11,9 +12,12 @@ from torch.nn.functional import pad
 
 from graft.errors import GraftError
 from graft.ops import chain
+from graft.ops.chain_entropy import Moments, moments
+from graft.ops.chain_kernels import chosen
 from graft.ops.logspace import log_normalize
 from graft.structured.checks import (
     chain_batch,
+    expand,
     expand_states,
     integers_only,
     refuse_impossible,
@@ -42,6 +46,9 @@ class ChainPotentials:
         pairwise: Shaped[Tensor, " ..."],
         lengths: Shaped[Tensor, " ..."] | None = None,
         mask: Shaped[Tensor, " ..."] | None = None,
+        *,
+        start: Shaped[Tensor, " ..."] | None = None,
+        end: Shaped[Tensor, " ..."] | None = None,
     ) -> None:
         self.batch_shape = chain_batch(unary, pairwise)
         self.length, self.states = unary.shape[-2:]
@@ -51,8 +58,9 @@ class ChainPotentials:
         if unary.dtype != pairwise.dtype or unary.dtype.itemsize < 4:
             dtype = torch.promote_types(torch.promote_types(unary.dtype, pairwise.dtype), torch.float32)
             unary, pairwise = unary.to(dtype), pairwise.to(dtype)
-        self._unary = self._compact_unary(unary)
-        self._pairwise = self._compact_pairwise(pairwise)
+        self._unary = self._with_ends(self._compact_unary(unary), start, end)
+        #: (S, S) or (b or 1, T-1 or 1, S, S)
+        self._tables = self._compact_pairwise(pairwise)
 
     def _compact_unary(self, unary: Tensor) -> Float[Tensor, "b t s"]:
         shape = (self._rows, self.length, self.states)
@@ -66,13 +74,35 @@ class ChainPotentials:
             refuse_unusable(unary, "unary")
         return self._existence.compact(unary)
 
-    def _compact_pairwise(self, pairwise: Tensor) -> Float[Tensor, "#b pairs s s"]:
-        """One table for all steps stays one: (b or 1, T-1 or 1, S, S)."""
+    def _with_ends(self, unary: Tensor, start: Tensor | None, end: Tensor | None) -> Float[Tensor, "b t s"]:
+        """Adds the scores of the first and of the last element that exists in each row."""
+        for scores, name, place in ((start, "start", torch.zeros_like(self._lengths)), (end, "end", self._lengths - 1)):
+            if scores is None:
+                continue
+            if not scores.is_floating_point():
+                raise GraftError(f"{name} must be real floating-point, not {scores.dtype}")
+            scores = expand(scores, (*self.batch_shape, self.states), name, "(S,) or (..., S), scores of states")
+            refuse_unusable(scores, name)
+            there = torch.arange(unary.shape[1], device=unary.device) == place[:, None]
+            own = scores.reshape(self._rows, 1, self.states).to(unary.dtype)
+            unary = unary + torch.where(there[:, :, None], own, 0.0)
+        return unary
+
+    @cached_property
+    def _pairwise(self) -> Float[Tensor, "#b pairs s s"]:
+        """One table for all steps is one: (b or 1, T-1 or 1, S, S)."""
+        return self._tables if self._tables.dim() == 4 else self._tables.reshape(1, 1, *self._tables.shape)
+
+    def _compact_pairwise(self, pairwise: Tensor) -> Float[Tensor, "*pairs s s"]:
+        """One table for all steps stays one."""
+        if pairwise.dim() == 2:
+            refuse_unusable(pairwise, "pairwise")
+            return pairwise
         own = 1 if prod(pairwise.shape[:-3]) == 1 else self._rows
         if own > 1:
             pairwise = pairwise.expand(*self.batch_shape, -1, -1, -1)
         steps = self._existence.slots - 1
-        table = pairwise.dim() == 2 or pairwise.shape[-3] != steps
+        table = pairwise.shape[-3] != steps
         pairwise = pairwise.reshape(own, 1 if table else steps, self.states, self.states)
         if table:
             refuse_unusable(pairwise, "pairwise")
@@ -97,7 +127,20 @@ class ChainPotentials:
     @property
     def _differentiable(self) -> bool:
         """Whether an answer may be differentiated."""
-        return torch.is_grad_enabled() and (self._unary.requires_grad or self._pairwise.requires_grad)
+        return torch.is_grad_enabled() and (self._unary.requires_grad or self._tables.requires_grad)
+
+    @property
+    def _by_torch(self) -> bool:
+        """Whether an answer is made of operations that autograd knows."""
+        return self._differentiable or chosen(self._unary, self._pairwise) == "torch"
+
+    def _moments(self, other: ChainPotentials | None = None) -> Moments | None:
+        """What entropies are made of, if compiled kernels serve; refuses rows of probability zero."""
+        if self._by_torch or (other is not None and other._by_torch):
+            return None
+        found = moments(self._unary, self._pairwise, self._lengths)
+        refuse_impossible(found.log_z, self.batch_shape)
+        return found
 
     def _by_row(self, x: Shaped[Tensor, " b *inner"]) -> Shaped[Tensor, " ..."]:
         return x.reshape(*self.batch_shape, *x.shape[1:])

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from graft.errors import GraftError
-from graft.ops import chain
+from graft.ops.chain_entropy import divergence, entropy
 from graft.ops.chain_gradient import expected_counts, log_z
-from graft.ops.chain_kernels import best_paths, chosen, swept
+from graft.ops.chain_kernels import best_lists, best_paths, draws, pair_marginals, swept
 from graft.ops.logspace import NEG_INF, log_normalize, safe_mul
 from graft.structured.chain_potentials import ChainPotentials
 from graft.structured.checks import refuse_impossible
@@ -40,6 +40,8 @@ class LinearChain(ChainPotentials):
             those of `unary`.
         lengths: how many elements exist at the front of each row, integers (...).
         mask: which elements exist, bool (..., T).
+        start, end: log-potentials (S,) or (..., S) of the first and of the last element that exists in each row, added
+            to theirs: the start and end scores of a tagger, or `-inf` where a sequence may not begin or end.
 
     Attributes:
         batch_shape: the batch dimensions of `unary` and `pairwise`, broadcast.
@@ -61,6 +63,8 @@ class LinearChain(ChainPotentials):
         tensor(4.)
         >>> coin.marginals[:, 1]
         tensor([0.7500, 0.5000, 0.2500])
+        >>> LinearChain(torch.zeros(3, 2), torch.zeros(2, 2), end=torch.tensor([NEG_INF, 0.0])).marginals[:, 1]
+        tensor([0.5000, 0.5000, 1.0000])
     """
 
     def __repr__(self) -> str:
@@ -75,7 +79,7 @@ class LinearChain(ChainPotentials):
             >>> LinearChain(torch.zeros(4, 3), torch.zeros(3, 3)).log_partition.exp()
             tensor(81.0000)
         """
-        found = log_z(self._unary, self._pairwise, self._lengths)
+        found = log_z(self._unary, self._tables, self._lengths)
         return found if len(self.batch_shape) == 1 else found.reshape(self.batch_shape)
 
     @property
@@ -90,12 +94,14 @@ class LinearChain(ChainPotentials):
             tensor([[1.0000, 0.0000],
                     [0.5000, 0.5000]])
         """
-        if self._differentiable or chosen(self._unary, self._pairwise) == "torch":
+        if self._by_torch:
             found = log_normalize(self._forward().values + self._backward().values, -1).exp()
         else:
             sweep = swept(self._unary.detach(), self._pairwise.detach(), self._lengths)
             refuse_impossible(torch.from_numpy(sweep.log_z), self.batch_shape)
-            found = sweep.gradients(torch.ones_like(self._unary[:, 0, 0]))[0]
+            found = sweep.gradients(torch.ones(self._rows))[0]
+            if self._existence.order is None:  # the kernel gives 0 beyond lengths
+                return self._by_row(found[:, : self.length])
         found = found.masked_fill(~self._existence.alive[:, :, None], 0.0)
         return self._by_row(self._existence.restore(found))
 
@@ -114,8 +120,12 @@ class LinearChain(ChainPotentials):
             tensor([[[0.5000, 0.0000],
                      [0.0000, 0.5000]]])
         """
-        log_pairs = self._forward().values[:, :-1, :, None] + self._onward(self._backward())
-        found = log_normalize(log_pairs, (-2, -1)).exp()
+        if self._by_torch:
+            log_pairs = self._forward().values[:, :-1, :, None] + self._onward(self._backward())
+            found = log_normalize(log_pairs, (-2, -1)).exp()
+        else:
+            found, score = pair_marginals(self._unary, self._pairwise, self._lengths)
+            refuse_impossible(score, self.batch_shape)
         found = found.masked_fill(~self._existence.alive[:, 1:, None, None], 0.0)
         return self._by_row(self._existence.restore_steps(found))
 
@@ -143,8 +153,8 @@ class LinearChain(ChainPotentials):
     def entropy(self) -> Float[Tensor, "*batch"]:
         r"""The entropy $-\sum_y p(y) \log p(y)$ (...), in nats.
 
-        It is summed from conditional entropies, $H(y_1) + \sum_t H(y_t \mid y_{t-1})$, none of which is
-        negative; a difference from $\log Z$ would lose its digits when potentials are large.
+        Where it is differentiated, or potentials are so large that a difference from $\log Z$ would lose its digits, it
+        is summed from conditional entropies, $H(y_1) + \sum_t H(y_t \mid y_{t-1})$, none of which is negative.
 
         Raises:
             ImpossibleEvidence: some rows have probability zero.
@@ -153,6 +163,8 @@ class LinearChain(ChainPotentials):
             >>> LinearChain(torch.zeros(3, 2), torch.zeros(2, 2)).entropy()  # three fair coins: 3 log 2
             tensor(2.0794)
         """
+        if (found := self._moments()) is not None and (exact := entropy(found)) is not None:
+            return exact.to(self._unary.dtype).reshape(self.batch_shape)
         log_marginals, onward = self._conditionals()
         first = _entropy(log_marginals[:, 0]).masked_fill(self._lengths == 0, 0.0)
         later = (log_marginals[:, :-1].exp() * _entropy(onward)).sum(-1)
@@ -178,6 +190,9 @@ class LinearChain(ChainPotentials):
             raise GraftError(f"kl takes a chain of {self.states} states, not {other}")
         if not self._existence.same(other._existence):
             raise GraftError(f"kl takes a chain over the same elements: {self} and {other} differ in shape or lengths")
+        mine, its = self._moments(other), other._moments(self)
+        if mine is not None and its is not None and (exact := divergence(mine, its)) is not None:
+            return exact.to(torch.promote_types(self._unary.dtype, other._unary.dtype)).reshape(self.batch_shape)
         log_marginals, onward = self._conditionals()
         others, other_onward = other._conditionals()
         first = _divergence(log_marginals[:, 0], others[:, 0]).masked_fill(self._lengths == 0, 0.0)
@@ -217,7 +232,7 @@ class LinearChain(ChainPotentials):
         """
         if not isinstance(k, int) or k < 1:
             raise GraftError(f"top_k takes a positive integer, not {k!r}")
-        found, top = chain.k_best(self._unary.detach(), self._steps().detach(), self._lengths, k)
+        found, top = best_lists(self._unary, self._pairwise, self._lengths, k)
         missing = top == NEG_INF
         states = self._existence.restore_states(found.masked_fill(missing[..., None], 0))
         states = states.reshape(k, *self.batch_shape, self.length)
@@ -243,9 +258,8 @@ class LinearChain(ChainPotentials):
             torch.Size([10, 3, 5])
         """
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        with torch.no_grad():
-            alpha = self._forward().values
-            states = chain.sample_backward(alpha, self._steps(), self._lengths, prod(shape), generator)
+        states, score = draws(self._unary, self._pairwise, self._lengths, prod(shape), generator)
+        refuse_impossible(score, self.batch_shape)
         return self._existence.restore_states(states).reshape(*shape, *self.batch_shape, self.length)
 
     def score(self, states: Shaped[Tensor, " ..."]) -> Float[Tensor, "*sample_batch"]:

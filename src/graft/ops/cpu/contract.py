@@ -28,35 +28,39 @@ _loose = njit(nogil=True, error_model="numpy", forceinline=True, fastmath={"reas
 @_loose
 @no_type_check
 def _add(x: Any, to: int, factor: float, at: int, size: int) -> None:
+    # slices, because a computed index might be negative to the compiler, which then does not use wide registers
+    into, line = x[to : to + size], x[at : at + size]
     for r in range(size):
-        x[to + r] += factor * x[at + r]
+        into[r] += factor * line[r]
 
 
 @_loose
 @no_type_check
 def _both_ways(x: Any, g: Any, a: float, weight: float, at: int, c: int, size: int) -> float:
     """Adds to the derivatives of a line of the right table; returns that of the left table's entry."""
-    found = 0.0
+    found, scaled = 0.0, weight * a
+    slope, line, into = g[c : c + size], x[at : at + size], g[at : at + size]
     for r in range(size):
-        found += g[c + r] * x[at + r]
-        g[at + r] += weight * a * g[c + r]
+        found += slope[r] * line[r]
+        into[r] += scaled * slope[r]
     return found
 
 
 @_loose
 @no_type_check
 def _peak(x: Any, at: int, size: int) -> float:
-    high = 0.0
+    high, part = 0.0, x[at : at + size]
     for i in range(size):
-        high = max(high, abs(x[at + i]))
+        high = max(high, abs(part[i]))
     return high
 
 
 @_loose
 @no_type_check
 def _scaled(x: Any, at: int, size: int, factor: float) -> None:
+    part = x[at : at + size]
     for i in range(size):
-        x[at + i] *= factor
+        part[i] *= factor
 
 
 @compiled

@@ -24,7 +24,10 @@ class Varying:
     Attributes:
         log_z: (b), float64.
         lost: (b), bool: rows whose result may be wrong.
+        safe: whether there can be none.
     """
+
+    safe = False
 
     def __init__(self, unary: np.ndarray, pairwise: np.ndarray, lengths: np.ndarray) -> None:
         self.unary, self.pairwise, self.lengths = unary, pairwise, lengths
@@ -84,11 +87,14 @@ class LogSpace:
 
     Attributes:
         log_z: (b).
+        lost, safe: as in `Varying`; there are never any.
     """
+
+    safe = True
 
     def __init__(self, unary: np.ndarray, pairwise: np.ndarray, lengths: np.ndarray) -> None:
         self.unary, self.pairwise, self.lengths = unary, pairwise, lengths
-        self.log_z = np.empty(unary.shape[0])
+        self.log_z, self.lost = np.empty(unary.shape[0]), np.zeros(unary.shape[0], bool)
         self._sweep(np.empty(0), np.empty(0), np.empty(0), True)
 
     def backward(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

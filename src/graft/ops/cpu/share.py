@@ -33,10 +33,10 @@ def share(count: int, work: float, run: Callable[[int, int, int], None]) -> None
     fork; OpenMP's are not.
     """
     workers = workers_for(count, work)
-    bounds = [count * k // workers for k in range(workers + 1)]
     if workers == 1:
         run(0, 0, count)
         return
+    bounds = [count * k // workers for k in range(workers + 1)]
     if not _pool:
         _pool.append(ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="graft"))
     others = [_pool[0].submit(run, k, bounds[k], bounds[k + 1]) for k in range(1, workers)]
@@ -47,6 +47,8 @@ def share(count: int, work: float, run: Callable[[int, int, int], None]) -> None
 
 def workers_for(count: int, work: float) -> int:
     """How many threads share `count` pieces of so much work."""
+    if work < 2 * WORTH_A_THREAD:
+        return 1
     return max(1, min(count, torch.get_num_threads(), int(work // WORTH_A_THREAD)))
 
 
@@ -72,7 +74,7 @@ def aligned(count: int, dtype: np.dtype) -> np.ndarray:
     """A flat array of any content that begins with a cache line: registers are loaded twice as fast from there."""
     size = count * dtype.itemsize
     fresh = np.empty(size + 64, np.uint8)  # numpy asks the system for large pages
-    start = -fresh.ctypes.data % 64
+    start = -fresh.__array_interface__["data"][0] % 64
     return fresh[start : start + size].view(dtype)
 
 

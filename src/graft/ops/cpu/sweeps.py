@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import torch
 
 from graft.ops.cpu import table as kernel
-from graft.ops.cpu.share import aligned, give, share, take, workers_for
+from graft.ops.cpu.share import give, share, take, workers_for
+from graft.ops.cpu.table_pairs import pairs
 from graft.ops.cpu.vectors import REGISTER
 
 #: How far, as a logarithm, messages may fall below 1 in each type.
@@ -25,44 +28,58 @@ RANGE = {np.dtype(np.float32): 60.0, np.dtype(np.float64): 600.0}
 HEIGHT, RUN = 8, 8
 
 
-@dataclass
-class Tables:
-    """Exponentials of log-tables.
+@dataclass(frozen=True)
+class Layout:
+    """How rows are dealt out, and where what they need stands in one piece of scratch memory.
 
     Attributes:
-        states, width: S, and S in whole registers.
-        count: 1, or one table for each row.
-        straight, turned: flat (count, width, width).
-        peaks: (count), the maximum of each log-table.
-        run: steps between two scalings; 0 if the type is too narrow.
-        floor: the least positive number that is safe, 0 if that need not be watched.
+        work: multiplications.
+        width: S in whole registers.
+        height, blocks: rows of a block, and how many blocks there are.
+        workers: threads on the way back, each with sums of its own unless each row has its own table.
+        stride: distance of the tables of two blocks.
+        ends: where the tables, their transposes, forward messages, emissions, backward messages and sums end.
     """
 
-    states: int
+    work: float
     width: int
-    count: int
-    straight: np.ndarray
-    turned: np.ndarray
-    peaks: np.ndarray
-    run: int
-    floor: float
+    height: int
+    blocks: int
+    workers: int
+    stride: int
+    ends: tuple[int, ...]
 
 
-def tables(pairwise: np.ndarray, dtype: np.dtype) -> Tables:
-    """Prepares log-tables (count, S, S) for sweeps in `dtype`."""
-    count, states = pairwise.shape[:2]
+@lru_cache(256)
+def layout(rows: int, steps: int, states: int, count: int, dtype: np.dtype, threads: int) -> Layout:
+    """The layout for `count` tables, which is 1 or the number of rows; `threads` is what torch may use."""
     step = max(8, REGISTER // dtype.itemsize)
     width = -(-states // step) * step
-    straight, turned = (aligned(count * width * width, dtype) for _ in range(2))
-    peaks, line = np.empty(count), np.zeros(width)
-    w = np.ascontiguousarray(pairwise).reshape(-1)
-    spread, zeros = kernel.prepare(w, states, width, straight, turned, line, peaks)
-    reach, deepest = RANGE[dtype], max(spread, math.log(states), 1e-3)
-    run = max(0, min(RUN, int((reach / deepest - 1) / 2)))
-    floor = 0.0
+    work = float(rows) * steps * states * states
+    most = 1 if count > 1 else HEIGHT
+    blocks = max(-(-rows // most), min(rows, workers_for(rows, work)))
+    height = -(-rows // blocks)
+    blocks = -(-rows // height)
+    workers = 1 if count > 1 else workers_for(blocks, work)
+    tables, messages = count * width * width, blocks * height * width
+    sums = tables if count > 1 else workers * width * width
+    sizes = (tables, tables, messages * steps, messages * steps, messages, sums)
+    ends = tuple(sum(sizes[: k + 1]) for k in range(len(sizes)))
+    return Layout(work, width, height, blocks, workers, width * width if count > 1 else 0, ends)
+
+
+def arithmetic(spread: float, zeros: bool, states: int, dtype: np.dtype) -> tuple[int, float]:
+    """Steps between two scalings, 0 if the type is too narrow, and the least positive number that is safe.
+
+    Args:
+        spread: the widest finite spread of a log-table.
+        zeros: whether transitions are forbidden. Only then numbers have to be watched; otherwise the least is 0.
+    """
+    reach = RANGE[dtype]
     if zeros:
-        floor, run = math.exp(-reach / 3), int(spread <= reach / 3)
-    return Tables(states, width, count, straight, turned, peaks, run, floor)
+        return int(spread <= reach / 3), math.exp(-reach / 3)
+    deepest = max(spread, math.log(states), 1e-3)
+    return max(0, min(RUN, int((reach / deepest - 1) / 2))), 0.0
 
 
 class Sweep:
@@ -70,65 +87,86 @@ class Sweep:
 
     Args:
         unary: (b, T, S), contiguous.
-        tables: prepared in the type of `unary`.
+        pairwise: (b or 1, S, S), contiguous, in any type.
         lengths: (b).
 
     Attributes:
         log_z: (b), float64.
         lost: (b), bool: rows whose result may be wrong.
+        safe: whether there can be none.
     """
 
-    def __init__(self, unary: np.ndarray, tables: Tables, lengths: np.ndarray) -> None:
-        self.unary, self.tables, self.lengths = unary, tables, lengths
+    def __init__(self, unary: np.ndarray, pairwise: np.ndarray, lengths: np.ndarray) -> None:
+        self.unary, self.lengths, self.states, self.count = unary, lengths, unary.shape[2], len(pairwise)
         rows, steps, states = unary.shape
-        most = 1 if tables.count > 1 else HEIGHT
-        self.work = float(rows) * steps * states * states
-        blocks = max(-(-rows // most), min(rows, workers_for(rows, self.work)))
-        self.height = -(-rows // blocks)
-        self.blocks = -(-rows // self.height)
-        self.sizes = (steps, states, tables.width, self.height, tables.run)
-        self.stride = tables.width * tables.width if tables.count > 1 else 0
-        size = self.blocks * steps * self.height * tables.width
-        self.alpha, self.onward = take(size, unary.dtype), take(size, unary.dtype)
-        self.log_z, self.lost = np.empty(rows), np.zeros(rows, bool)
-        self._forward()
+        self.layout = at = layout(rows, steps, states, self.count, unary.dtype, torch.get_num_threads())
+        self.scratch = take(at.ends[-1], unary.dtype)
+        self.held = [self.scratch]
+        self.straight, self.turned = self.scratch[: at.ends[0]], self.scratch[at.ends[0] : at.ends[1]]
+        self.alpha, self.onward = self.scratch[at.ends[1] : at.ends[2]], self.scratch[at.ends[2] : at.ends[3]]
+        self.peaks, self.log_z = np.empty(self.count), np.empty(rows)
+        flat = pairwise.reshape(-1)
+        spread, zeros = kernel.prepare(flat, states, at.width, self.straight, self.turned, self.peaks)
+        run, self.floor = arithmetic(spread, zeros, states, unary.dtype)
+        self.safe = run > 0 and self.floor == 0.0
+        self.lost = np.full(rows, run == 0)
+        self.sizes = (steps, states, at.width, at.height, run)
+        if run > 0:
+            self._forward()
 
     def _forward(self) -> None:
-        u, alpha, onward = self.unary.reshape(-1), self.alpha, self.onward
-        table, t = self.tables.straight, self.tables
+        at, u = self.layout, self.unary.reshape(-1)
 
         def run(worker: int, first: int, last: int) -> None:
             kernel.forward(
-                u, table, self.stride, t.peaks, self.lengths, alpha, onward, self.log_z, self.lost,
-                self.sizes, t.floor, first, last,
+                u, self.straight, at.stride, self.peaks, self.lengths, self.alpha, self.onward, self.log_z, self.lost,
+                self.sizes, self.floor, first, last,
             )  # fmt: skip
 
-        share(self.blocks, self.work, run)
+        share(at.blocks, at.work, run)
 
     def backward(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Marginals (b, T, S) and expected counts (tables, S, S) with weights (b) on the rows; once only."""
-        t, width = self.tables, self.tables.width
-        by_unary = np.empty_like(self.unary)
-        workers = 1 if self.stride else workers_for(self.blocks, self.work)
-        sums = np.zeros((t.count if self.stride else workers, width * width), self.unary.dtype)
-        beta = take(self.blocks * self.height * width, self.unary.dtype)
-        arrays, out = (self.alpha, self.onward, beta), by_unary.reshape(-1)
+        at = self.layout
+        by_unary, sums = self._backward(weight)
+        by_table = np.empty((self.count, self.states, self.states), weight.dtype)
+        kernel.gathered(sums, self.straight, self.states, at.width, by_table)
+        self.release()
+        return by_unary, by_table
+
+    def pair_marginals(self) -> np.ndarray:
+        """Marginals of pairs (b, T-1, S, S); in place of `backward`, and once only."""
+        rows, steps, states = self.unary.shape
+        self._backward(np.ones(rows))
+        found = np.empty((rows, steps - 1, states, states), self.unary.dtype)
+        flat, at = found.reshape(-1), self.layout
 
         def run(worker: int, first: int, last: int) -> None:
-            into = sums.reshape(-1) if self.stride else sums[worker]
+            pairs(self.straight, at.stride, self.lengths, self.alpha, self.onward, flat, self.sizes, first, last)
+
+        share(at.blocks, at.work, run)
+        self.release()
+        return found
+
+    def _backward(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted marginals, and the sums of each thread or table that counts are made of."""
+        at, turned = self.layout, self.turned
+        by_unary = np.empty_like(self.unary)
+        beta, sums = self.scratch[at.ends[3] : at.ends[4]], self.scratch[at.ends[4] : at.ends[5]]
+        sums[:] = 0.0
+        out, square = by_unary.reshape(-1), at.width * at.width
+
+        def run(worker: int, first: int, last: int) -> None:
+            into = sums if at.stride else sums[worker * square : (worker + 1) * square]
             kernel.backward(
-                t.turned, self.stride, self.lengths, *arrays, weight, out, into, self.lost,
-                self.sizes, t.floor, first, last,
+                turned, at.stride, self.lengths, self.alpha, self.onward, beta, weight, out, into, self.lost,
+                self.sizes, self.floor, first, last,
             )  # fmt: skip
 
-        share(self.blocks, self.work, run)
-        self.release()
-        give(beta)
-        found = sums if self.stride else sums.sum(0, keepdims=True)
-        found = (found * t.straight.reshape(t.count, -1)).reshape(-1, width, width)
-        return by_unary, found[:, : t.states, : t.states]
+        share(at.blocks, at.work if at.workers > 1 else 0.0, run)
+        return by_unary, sums
 
     def release(self) -> None:
-        """Gives the messages back."""
-        give(self.alpha, self.onward)
-        del self.alpha, self.onward
+        """Gives the scratch memory back, if that was not done yet."""
+        give(*self.held)
+        self.held.clear()

@@ -96,18 +96,18 @@ def emissions(u: Any, u_at: int, size: int, e: Any, e_at: int, width: int, there
 
 @compiled
 @no_type_check
-def prepare(w: Any, size: int, width: int, table: Any, transposed: Any, line: Any, peaks: Any) -> tuple[float, bool]:
+def prepare(w: Any, size: int, width: int, table: Any, transposed: Any, peaks: Any) -> tuple[float, bool]:
     """Exponentials of log-tables less their maximum, computed in double precision.
 
     Args:
         w: flat (tables, S, S).
         table, transposed: flat (tables, width, width), overwritten; zero beyond S.
-        line: scratch of `width` doubles.
         peaks: (tables), on exit the maxima.
 
     Returns:
         The widest finite spread of a table, and whether any entry is `-inf`.
     """
+    line = np.zeros(width)
     wide, spread, zeros = lanes(line), 0.0, False
     table[:] = 0.0
     transposed[:] = 0.0
@@ -310,3 +310,20 @@ def gather(
         store_some(by_unary, u_at + j, size - j, ahead * back)
         store(alpha, at + j, ahead)
         store(onward, at + j, load(onward, at + j) * (back * rescale))
+
+
+@compiled
+@no_type_check
+def gathered(sums: Any, table: Any, size: int, width: int, out: Any) -> None:
+    """Expected counts (tables, S, S), from the sums of each thread or table, which lack the factor of the table."""
+    square = width * width
+    for k in range(out.shape[0]):
+        for i in range(size):
+            for j in range(size):
+                at, found = k * square + i * width + j, 0.0
+                if out.shape[0] > 1:
+                    found = float(sums[at])
+                else:
+                    for part in range(0, sums.size, square):
+                        found += sums[part + at]
+                out[k, i, j] = found * table[at]
