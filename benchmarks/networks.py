@@ -154,8 +154,8 @@ def contestants(networks: Networks) -> tuple[list[Contestant], list[Contestant]]
 def sections(options) -> Iterator[Section]:
     one, rows = contestants(Networks(options.peers, options.data))
     about = (
-        "All marginals of one row, evidence on 10% of the variables, values changing from call to call: what depends on the "
-        "pattern alone (orders, join trees) is made before. graft computes in double precision."
+        "All marginals of one row, evidence on 10% of the variables, values changing from call to call: what "
+        "depends on the pattern alone (orders, join trees) is made before. graft computes in double precision."
     )
     wide = [Case(name, (name,), quick=name == "water") for name in WIDE]
     small = [Case(name, (name,), quick=name in ("asia", "alarm"), seconds=1.5) for name in SMALL]

@@ -1,4 +1,4 @@
-"""Laws of the sums of products behind general graphs: all ways equal enumeration, and each other, whatever the range."""
+"""Laws of the sums of products behind general graphs: all ways equal enumeration, whatever the range."""
 
 from __future__ import annotations
 

@@ -64,13 +64,15 @@ class Marginals(Mapping[str, Any]):
     @cached_property
     def _everyone(self) -> Query | None:
         """The query of all discrete unknowns, from which all marginals come at once; None if it costs far more."""
-        if all(name in self._query.problem.unknowns for name in self):
+        barren = sum(name not in self._query.problem.unknowns for name in self)
+        if not barren:
             return None
         try:
             query = ask(self._situation, self._budget, self._chains, tuple(self))
-            dear = query.plan.bytes > 4 * self._query.plan.bytes + 2**24
+            dear = query.plan.bytes > (1 + barren) * self._query.plan.bytes + 2**24
         except IntractableError:
             return None
+        # one by one they would each need about as much as the others together
         return None if dear else query
 
     def _all(self, name: str) -> None:

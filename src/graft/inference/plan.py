@@ -239,7 +239,10 @@ class _Planner:
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined[name], []).append(name)
-        return list(groups.values())
+        # parts without axes go together: one sum of several parts costs less than several sums
+        single = [group for group in groups.values() if not any(names[name].axes for name in group)]
+        others = [group for group in groups.values() if any(names[name].axes for name in group)]
+        return [*others, [name for group in single for name in group]] if single else others
 
     def _component(self, names: list[str]) -> None:
         found = {number for name in names for number in self.reading[name]}

@@ -152,10 +152,15 @@ def marginals_of(problem: Problem, plan: Plan, tables: Sequence[LogTable]) -> tu
         given = by_rows(Grounded(problem, step.common).tables(step, numbered), rest)
         value, parts = marginals(given, step.tree, prod(rest), step.order.keys)
         total = total + sum_from(value.reshape(rest), frame.rank)
-        chosen = {key: part.reshape(-1, *rest) for key, part in zip(step.order.keys, parts, strict=True)}
-        for name in step.names:
-            lead = (problem.unknowns[name].states, *rest)
-            found[name] = gathered(problem, name, step.common, chosen, lead)  # type: ignore[arg-type]
+        of_name: dict[str, dict[Key, Tensor]] = {name: {} for name in step.names}
+        for key, part in zip(step.order.keys, parts, strict=True):
+            assert isinstance(key, tuple)
+            of_name[key[0]][key] = part.reshape(-1, *rest)
+        for name, chosen in of_name.items():
+            if problem.unknowns[name].axes:
+                found[name] = gathered(problem, name, step.common, chosen, (problem.unknowns[name].states, *rest))
+            else:
+                (found[name],) = chosen.values()
     return total, found
 
 
@@ -214,6 +219,8 @@ class Grounded:
     def _arranged(self, table: LogTable) -> tuple[Tensor, int]:
         """(unrolled letters, slots, batch, common) and the number of unrolled letters."""
         frame = self.problem.frame
+        if not table.letters and not self.common and table.valid is None:
+            return table.tensor, 0
         tensor, slots = table.dense(frame, self.problem.sizes), len(table.slots)
         lead = slots + frame.rank
         rest = [lead + i for i, x in enumerate(table.letters) if x not in self.common]
@@ -232,6 +239,8 @@ class Grounded:
 
     def _cut(self, instance: Instance, tensor: Tensor, letters: int) -> Dense:
         tensor = tensor[instance.at] if letters else tensor
+        if None not in instance.keys and not instance.ends and len(set(instance.keys)) == len(instance.keys):
+            return Dense(instance.keys, tensor)
         outside = [i for i, key in enumerate(instance.keys) if key is None]
         for place in reversed(outside):
             # nothing stands there, so the factor does not vary with it
