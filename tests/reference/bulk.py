@@ -17,7 +17,7 @@ from torch.distributions import Categorical
 from graft.posterior import Posterior
 
 #: Cases per family: 35 families of 8 are 280; `make test-all` takes 15, which are 525.
-SEEDS = int(os.environ.get("GRAFT_MODELS", "8"))
+SEEDS = int(os.environ.get("GRAFT_MODELS", "6"))
 
 
 def cases(family: str, seeds: int = SEEDS) -> Iterator[Case]:

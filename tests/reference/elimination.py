@@ -30,7 +30,7 @@ def _summed(tables, names, kept):
         left.remove(best)
         mine = [table for table in tables if best in table[0]]
         tables = [table for table in tables if best not in table[0]] + [_joined(mine, best)]
-    scope, values = _joined(tables, None)
+    _, values = _joined(tables, None)
     return values
 
 
