@@ -19,6 +19,7 @@ from graft.inference.approximate.gibbs import Diagnostics, Drawn
 from graft.inference.arguments import limit, together
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation
+from graft.inference.how_many import counts
 from graft.inference.problem import pose
 from graft.inference.ratio import difference
 from graft.inference.settle import Situation
@@ -173,7 +174,7 @@ class ApproximatePosterior:
             ImpossibleEvidence: naming the rows proved impossible.
             GraftError: if the engine has no draws.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = counts(shape)
         answer, frame = self._main, self._situation.frame
         with seeded(seed), torch.no_grad():
             answer.possible("sample")

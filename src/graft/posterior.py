@@ -18,7 +18,7 @@ from graft.inference.arguments import limit, together
 from graft.inference.decisions import Decision, best_of, checked, element_risks, least, most_probable, to_decide
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
-from graft.inference.how_many import at_most, positive
+from graft.inference.how_many import at_most, counts, positive
 from graft.inference.kbest import k_best
 from graft.inference.kbest_chain import fits, k_best_of_chain
 from graft.inference.losses import ElementLoss, ZeroOne, named_loss
@@ -147,7 +147,7 @@ class Posterior:
         Raises:
             ImpossibleEvidence: naming the rows of probability zero.
         """
-        shape = _counts(shape)
+        shape = counts(shape)
         with seeded(seed), torch.no_grad():
             return self._sample(shape, lambda dist: dist.sample())
 
@@ -321,11 +321,3 @@ class Posterior:
 
     def __repr__(self) -> str:
         return f"Posterior over {', '.join(self._query.problem.unknowns) or 'nothing discrete'} (exact)"
-
-
-def _counts(shape: Any) -> tuple[int, ...]:
-    """The shape of draws."""
-    found = (shape,) if isinstance(shape, int) else shape
-    if not isinstance(found, tuple | list) or not all(isinstance(n, int) and n >= 0 for n in found):
-        raise GraftError(f"the shape of draws is a whole number or a tuple of them, not {shape!r}")
-    return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -219,6 +220,17 @@ def test_no_state_is_lost_beside_great_ones():
     assert float(value) == pytest.approx(float(lse(weights)), abs=1e-9)
     p = (weights - lse(weights)).exp()[:, 0].reshape(2, 2, 2).sum((0, 2))
     assert torch.allclose(found[:, 0], p, atol=1e-12)
+
+
+def test_where_products_are_hardly_numbers():
+    """The best product of a step lies between the smallest normal number and zero: its reciprocal overflows."""
+    t = tree([("a",), ("a", "b")], {"a": 2, "b": 2}, ["a", "b"])
+    for d in range(690, 760):
+        tables = [torch.tensor([0.0, -d])[:, None], torch.tensor([[-d, -d], [0.0, 0.0]])[..., None]]
+        value, found = contract.marginals(tables, t, 1, ["a"])
+        assert float(value) == pytest.approx(-d + math.log(4), rel=1e-6), d
+        assert found[0][:, 0].tolist() == pytest.approx([0.5, 0.5])
+        assert float(contract.log_sum(tables, t, 1)) == pytest.approx(-d + math.log(4), rel=1e-6), d
 
 
 def test_rows_do_not_disturb_each_other():

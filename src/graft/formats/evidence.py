@@ -105,6 +105,10 @@ def _by_name(samples: list[Sample], model: Model) -> dict[str, Tensor | Partial]
         states = [sample.get(place, -1) for sample in samples]
         if any(state >= 0 for state in states):
             found[name] = _value(torch.tensor(states if len(states) > 1 else states[0]), model, name)
+    if not found and len(samples) > 1:
+        # samples that tell nothing are a batch all the same
+        name = next(iter(order(model)))
+        found[name] = _value(torch.full((len(samples),), -1), model, name)
     return found
 
 

@@ -28,8 +28,17 @@ class Marginals(Mapping[str, Any]):
 
     def __init__(self, situation: Situation, budget: int, chains: bool, query: Query) -> None:
         self._situation, self._budget, self._chains, self._query = situation, budget, chains, query
-        self._single: dict[str, Tensor] = {}
-        self._found: dict[str, Any] = {}
+        self._kept: dict[bool, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+
+    @property
+    def _single(self) -> dict[str, Tensor]:
+        """Single marginals; those made without gradients are not kept for who wants them."""
+        return self._kept.setdefault(torch.is_grad_enabled(), ({}, {}))[0]
+
+    @property
+    def _found(self) -> dict[str, Any]:
+        """What was asked for, likewise."""
+        return self._kept.setdefault(torch.is_grad_enabled(), ({}, {}))[1]
 
     def __iter__(self) -> Iterator[str]:
         graph = self._situation.graph
@@ -202,7 +211,12 @@ class Filtered(Mapping[str, Any]):
 
     def __init__(self, situation: Situation, budget: int, chains: bool, present: bool) -> None:
         self._situation, self._budget, self._chains, self._present = situation, budget, chains, present
-        self._found: dict[str, Distribution] = {}
+        self._kept: dict[bool, dict[str, Distribution]] = {}
+
+    @property
+    def _found(self) -> dict[str, Distribution]:
+        """What was asked for; what was made without gradients is not kept for who wants them."""
+        return self._kept.setdefault(torch.is_grad_enabled(), {})
 
     def __iter__(self) -> Iterator[str]:
         graph = self._situation.graph

@@ -22,7 +22,7 @@ from graft.inference.arguments import BUDGET
 from graft.inference.calls import arguments
 from graft.inference.domain import natural, valid
 from graft.inference.pieces import narrowed
-from graft.inference.problem import Sketch, _scorers
+from graft.inference.problem import Sketch, scorers
 from graft.inference.query import ask, impossible
 from graft.inference.settle import Situation
 from graft.inference.store import Store
@@ -85,7 +85,7 @@ class Expectation:
         query = ask(situation, budget, True)
         self.problem, self.plan = query.problem, query.plan
         with ordinary(), torch.no_grad():
-            scorer, _ = _scorers(self.problem)
+            scorer, _ = scorers(self.problem)
             self.standing = {
                 sketch.node: self._standing(sketch.node, sketch, scorer.store)
                 for sketch in self.problem.sketches

@@ -66,12 +66,12 @@ def _number(value: int | None) -> str:
 def explain(query: Query) -> Explanation:
     """The rows of a query's plan, in the order of the model's variables."""
     problem, plan = query.problem, query.plan
-    rows = {**_given(problem), **_steps(problem, plan)}
+    rows = {**given_rows(problem), **_steps(problem, plan)}
     order = [name for name in problem.situation.graph.variables if name in rows]
     return Explanation(tuple(rows[name] for name in order))
 
 
-def _given(problem: Problem) -> dict[str, Row]:
+def given_rows(problem: Problem) -> dict[str, Row]:
     graph, found = problem.situation.graph, {}
     for name, variable in graph.variables.items():
         term = str(variable.term)

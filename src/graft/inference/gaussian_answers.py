@@ -97,7 +97,7 @@ class GaussianMarginals(Marginals):
     """Marginals of a posterior with Gaussian unknowns, each computed when first asked for."""
 
     def __init__(self, asking: Asking, rest: Rest) -> None:
-        self._asked, self._rest, self._found = asking, rest, {}
+        self._asked, self._rest, self._kept = asking, rest, {}
 
     def __iter__(self) -> Iterator[str]:
         yield from self._asked.names()
@@ -138,7 +138,7 @@ class GaussianFiltered(Filtered):
     """Marginals of each element given what was observed up to it, or before it."""
 
     def __init__(self, asking: Asking, rest: Rest, present: bool) -> None:
-        self._asked, self._rest, self._present, self._found = asking, rest, present, {}
+        self._asked, self._rest, self._present, self._kept = asking, rest, present, {}
 
     def __iter__(self) -> Iterator[str]:
         graph = self._asked.situation.graph

@@ -107,37 +107,58 @@ class _Greedy:
         return found if self.shaken is None else (found + 1) * (1 + _NOISE * self.shaken.random())
 
     def order(self) -> Order:
-        cost = [self._cost(key) for key in range(len(self.keys))]
-        heap = [(c, key) for key, c in enumerate(cost)]
+        self.gone, self.chosen, self.cliques, self.sizes = 0, list[int](), list[tuple[int, ...]](), [0]
+        self._leaves()
+        cost = {key: self._cost(key) for key in range(len(self.keys)) if not self.gone >> key & 1}
+        heap = [(c, key) for key, c in cost.items()]
         heapify(heap)
-        gone, keys, cliques, sizes = 0, list[int](), list[tuple[int, ...]](), [0]
-        while heap and (self.limit is None or sizes[-1] <= self.limit):
+        while heap and not self._beyond():
             c, key = heappop(heap)
-            if gone >> key & 1 or c != cost[key]:
+            if self.gone >> key & 1 or c != cost[key]:
                 continue
-            gone |= 1 << key
-            keys.append(key)
-            cliques.append((key, *_bits(self.near[key])))
-            sizes.append(sizes[-1] + self.states[key] * _Greedy.size(self, key))
-            for other in _bits(self._eliminate(key)):
+            for other in _bits(self._take(key)):
                 cost[other] = self._cost(other)
                 heappush(heap, (cost[other], other))
-        return self._found(keys, cliques, sizes)
+        return self._found()
+
+    def _leaves(self) -> None:
+        """What has one neighbour at most goes first: nothing is better, and a hub is then without its many leaves."""
+        waiting = [key for key, near in enumerate(self.near) if near.bit_count() <= 1]
+        while waiting and not self._beyond():
+            key = waiting.pop()
+            if not self.gone >> key & 1:
+                friends = self.near[key]
+                self._take(key)
+                waiting += [friend for friend in _bits(friends) if self.near[friend].bit_count() <= 1]
+
+    def _beyond(self) -> bool:
+        return self.limit is not None and self.sizes[-1] > self.limit
+
+    def _take(self, key: int) -> int:
+        """Eliminate a key; those whose cost may have changed."""
+        self.gone |= 1 << key
+        self.chosen.append(key)
+        self.cliques.append((key, *_bits(self.near[key])))
+        self.sizes.append(self.sizes[-1] + self.states[key] * _Greedy.size(self, key))
+        return self._eliminate(key)
 
     def _eliminate(self, key: int) -> int:
         """Join the neighbours of a key; the keys whose cost may change."""
         friends = self.near[key]
         changed = friends
         for friend in _bits(friends):
-            self.near[friend] = (self.near[friend] | friends) & ~(1 << friend) & ~(1 << key)
-            changed |= self.near[friend]
+            mine = (self.near[friend] | friends) & ~(1 << friend) & ~(1 << key)
+            if mine & ~self.near[friend]:
+                # a new neighbour changes what eliminating a common one would join; else only friends have changed
+                changed |= mine
+            self.near[friend] = mine
         return changed
 
-    def _found(self, keys: list[int], cliques: list[tuple[int, ...]], sizes: list[int]) -> Order:
-        largest = max((prod(self.states[i] for i in clique) for clique in cliques), default=1)
-        named = tuple(tuple(self.keys[i] for i in clique) for clique in cliques)
-        complete = len(keys) == len(self.keys) and (self.limit is None or sizes[-1] <= self.limit)
-        return Order(tuple(self.keys[i] for i in keys), named, largest, sizes[-1], complete)
+    def _found(self) -> Order:
+        largest = max((prod(self.states[i] for i in clique) for clique in self.cliques), default=1)
+        named = tuple(tuple(self.keys[i] for i in clique) for clique in self.cliques)
+        complete = len(self.chosen) == len(self.keys) and not self._beyond()
+        return Order(tuple(self.keys[i] for i in self.chosen), named, largest, self.sizes[-1], complete)
 
 
 def _bits(mask: int) -> Iterator[int]:

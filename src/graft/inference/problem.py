@@ -105,7 +105,7 @@ class Problem:
 
     def tables(self) -> list[LogTable]:
         """Compute the log-tables, in the order of the sketches."""
-        scorer, units = _scorers(self)
+        scorer, units = scorers(self)
         found: list[LogTable] = []
         for sketch in self.sketches:
             if sketch.node is None:
@@ -309,7 +309,7 @@ def _cell_weights(variable: Variable, given: Given) -> Tensor:
     return torch.where(fits, 0.0, -torch.inf)
 
 
-def _scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
+def scorers(problem: Problem) -> tuple[Scorer, UnitScorer]:
     """A store with everything known in it, and what turns factors into tables."""
     situation = problem.situation
     store = Store(situation.frame, situation.graph.variables)

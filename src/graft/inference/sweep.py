@@ -112,7 +112,7 @@ class _Sweep:
         rest = (*self.frame.batch, *self._sizes(step.common))
         if self.records:
             return self._eliminated(step, tables, rest)
-        return log_sum(by_rows(tables, rest), step.tree, prod(rest)).to(self.frame.dtype).reshape(rest), ()
+        return log_sum(by_rows(tables, rest), step.tree, prod(rest)).reshape(rest), ()
 
     def _eliminated(
         self, step: General, tables: Sequence[Dense], rest: tuple[int, ...]
@@ -155,7 +155,7 @@ def marginals_of(problem: Problem, plan: Plan, tables: Sequence[LogTable]) -> tu
         of_name: dict[str, dict[Key, Tensor]] = {name: {} for name in step.names}
         for key, part in zip(step.order.keys, parts, strict=True):
             assert isinstance(key, tuple)
-            of_name[key[0]][key] = part.reshape(-1, *rest)
+            of_name[key[0]][key] = part.reshape(part.shape[0], *rest)
         for name, chosen in of_name.items():
             if problem.unknowns[name].axes:
                 found[name] = gathered(problem, name, step.common, chosen, (problem.unknowns[name].states, *rest))

@@ -16,7 +16,7 @@ def maximisers(model: Model, priors: dict[str, Prior]) -> dict[int, Maximiser]:
     """The closed forms by identity of their module, which several formulas may share.
 
     Raises:
-        GraftError: a prior is of no formula, or of a factor without closed form.
+        GraftError: a prior is of no formula, of a factor without closed form, or does not fit its factor.
     """
     asked = {_bare(text): prior for text, prior in priors.items()}
     found: dict[int, Maximiser] = {}
@@ -26,6 +26,7 @@ def maximisers(model: Model, priors: dict[str, Prior]) -> dict[int, Maximiser]:
         if prior is not None and one is None:
             raise GraftError(f"{node}: {type(node.module).__name__} has no M-step in closed form, so it takes no prior")
         if one is not None:
+            one.log_prior()  # refuses numbers that do not fit the factor
             found[id(node.module)] = one
     if asked:
         formulas = ", ".join(node.formula.text for node in model.graph.nodes)

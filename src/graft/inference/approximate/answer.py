@@ -122,7 +122,7 @@ class ApproximateMarginals(Marginals):
 
     def __init__(self, situation: Situation, main: Answer) -> None:
         self._situation, self._main = situation, main
-        self._single, self._found = {}, {}
+        self._kept = {}
 
     def _all(self, name: str) -> None:
         """All single marginals of one problem."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from graft.inference.approximate.answer import Answer
-from graft.inference.explain import Explanation, Row, _given
+from graft.inference.explain import Explanation, Row, given_rows
 
 
 def explained(answer: Answer) -> Explanation:
@@ -17,7 +17,7 @@ def explained(answer: Answer) -> Explanation:
         answer: to be told of.
     """
     problem, network = answer.problem, answer.latest.network
-    rows = dict(_given(problem))
+    rows = dict(given_rows(problem))
     batch, itemsize = network.batch, network.dtype.itemsize
     work = sum(len(g.layers) * prod(network.layers[i].states for i in g.layers) * g.count for g in network.groups)
     bytes_kept = sum(network.layers[i].states * g.count for g in network.groups for i in g.layers)

@@ -103,7 +103,8 @@ def forward(x: Any, pairs: Any, index: Any, tables: Any, peaks: Any, lost: Any, 
                         for r in range(second):
                             x[to + r] += value * x[at + index[br + r]]
         high = _peak(x, made, size)
-        if not 0.0 < high < np.inf:
+        # a table that is nowhere a normal number has lost its digits, and its reciprocal overflows
+        if not TINY <= high < np.inf:
             return np.nan
         gone = lost[a] * peaks[b] + lost[b] * peaks[a] + lost[a] * lost[b] + TINY
         peaks[c], lost[c], factors[c] = high, summed * gone, 1.0
@@ -193,7 +194,7 @@ def product(x: Any, tables: Any, roots: Any, lost: Any) -> float:
     value = 0.0
     for k in range(len(roots)):
         root = x[tables[roots[k], 1]]
-        value += np.log(root) if lost[roots[k]] <= PROVEN * root else np.nan
+        value += np.log(root) if root < np.inf and lost[roots[k]] <= PROVEN * root else np.nan
     return value
 
 

@@ -52,7 +52,7 @@ class LargeSweep:
         _, _, peaks, lost, factors, _, _ = self.memory
         found = multiply(self._operand(self.x, a, large.left), self._operand(self.x, b, large.right))
         high = float(found.max())
-        if not 0.0 < high < np.inf:
+        if not contract.TINY <= high < np.inf:
             return np.nan
         scale = 1.0 if contract.LOW < high < contract.HIGH else high
         _, at, size = self.layout.tables[c].tolist()
