@@ -78,6 +78,14 @@ TABLE = {
         )
         for kind in ("diag", "full")
     },
+    **{
+        f"HMM, {kind}, {states} states in 3 dimensions": Case(
+            lambda kind=kind, states=states: hmm(Gaussian(dim=3, given=states, covariance=kind), states),
+            lambda: {"y": vectors(4, 7, 3), "lengths": LENGTHS},
+            {"y[t] | s[t]": GAUSS},
+        )
+        for kind, states in (("full", 1), ("full", 2), ("tied", 2))
+    },
     "HMM of symbols": Case(
         lambda: hmm(Categorical(logits=torch.randn(3, 4))),
         lambda: {"y": torch.randint(0, 4, (4, 7)), "mask": torch.rand(4, 7) < 0.7},

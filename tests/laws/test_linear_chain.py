@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from tests.reference.chain import Enumerated
@@ -374,6 +375,13 @@ def test_queries_work_in_every_grad_mode(query, mode):
     assert not pairwise.requires_grad
 
 
+def test_ends_of_rows_without_elements_may_hold_anything():
+    start, lengths = torch.tensor([[NAN] * 3, [0.0] * 3]), torch.tensor([0, 4])
+    d = LinearChain(torch.zeros(2, 4, 3), torch.zeros(3, 3), lengths, start=start)
+    torch.testing.assert_close(d.log_partition.exp(), torch.tensor([1.0, 81.0]), rtol=1e-5, atol=0)
+    assert d.top_k(np.int64(2))[1].shape == (2, 2)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_dtype(dtype):
     d = LinearChain(torch.zeros(2, 4, 3, dtype=dtype), torch.zeros(3, 3, dtype=dtype))
@@ -405,7 +413,9 @@ ERRORS = {
     "unary inf": (lambda: LinearChain(BAD_U, W), GraftError, r"unary is NaN or \+inf.*\[0, 2, 0\]"),
     "pairwise nan": (lambda: LinearChain(U, BAD_W), GraftError, "pairwise is NaN"),
     "entry nan": (lambda: LinearChain(U, BAD_W.expand(2, 3, 3, 3)), GraftError, r"\[0, 0, 1, 0\]"),
-    "k": (lambda: LinearChain(U, W).top_k(0), GraftError, "positive"),
+    **{f"k, {k!r}": (lambda k=k: LinearChain(U, W).top_k(k), GraftError, "positive") for k in (0, True, 2.0)},
+    **{f"draws, {n!r}": (lambda n=n: LinearChain(U, W).sample(n), GraftError, "draws") for n in (-1, 2.0, (2, -1))},
+    "start nan": (lambda: LinearChain(U, W, start=U[:, 0] * NAN), GraftError, "start is NaN"),
     "state high": (lambda: LinearChain(U, W).score(ALL.long() * 3), GraftError, r"0\.\.2 .*not 3\.\.3"),
     "state low": (lambda: LinearChain(U, W).log_prob(ALL.long() * -100), GraftError, r"0\.\.2"),
     "states shape": (lambda: LinearChain(U, W).score(torch.zeros(3).long()), ShapeError, r"\(3,\).*\(2, 4\)"),

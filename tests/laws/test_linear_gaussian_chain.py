@@ -483,3 +483,18 @@ def test_the_method_is_chosen_by_size():
         return chain.method
 
     assert method(4, 2) == "sequential" and method(1000, 2) == "parallel" and method(100, 64) == "sequential"
+
+
+def test_a_chain_means_what_it_was_made_of():
+    """Whatever is done to its arguments in place afterwards, in whatever order things are asked."""
+    (dynamics, emission, x), options, _ = made("lengths, by step")
+    mine = [v.clone() for v in vars(dynamics).values()]
+    seen, lengths = x.clone(), options["lengths"].clone()
+    chain = LinearGaussianChain(Dynamics(*mine), emission, seen, **{**options, "lengths": lengths})
+    want = LinearGaussianChain(dynamics, emission, x, **options)
+    chain.mode()
+    with torch.no_grad():
+        for v in (*mine, seen, lengths):
+            v.fill_(7)
+        assert torch.equal(chain.log_partition, want.log_partition)
+    assert torch.equal(chain.moments("predicted").mean, want.moments("predicted").mean)

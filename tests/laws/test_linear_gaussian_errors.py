@@ -118,6 +118,33 @@ LAYER = {
         GraftError,
         "a smoothed state has no density: its covariance is singular",
     ),
+    **{
+        f"draws, {n!r}": (
+            lambda n=n: LinearGaussianChain(_walk(), length=3).sample(n),
+            GraftError,
+            "the shape of draws is a whole number",
+        )
+        for n in (-1, 2.0, True, (2, -1))
+    },
+    **{
+        f"overflow, {method}": (
+            lambda method=method: LinearGaussianChain(
+                _walk(transition=3 * torch.eye(2)), length=1000, method=method
+            ).moments("predicted"),
+            GraftError,
+            "overflows at step",
+        )
+        for method in ("sequential", "parallel")
+    },
+    "no moments of a reading": (
+        lambda: LinearGaussianChain(
+            _walk(initial_covariance=torch.zeros(2, 2)),
+            Emission(torch.eye(2), torch.zeros(2, 2)),
+            torch.zeros(3, 2),
+        ).moments(),
+        GraftError,
+        "observation at step 0 has no density",
+    ),
     "no density of a reading": (
         lambda: (
             LinearGaussianChain(

@@ -226,6 +226,8 @@ def torn(labels, durations):
 
 
 ERRORS = {
+    **{f"k, {k!r}": (lambda k=k: SemiMarkov(G, W, unary=U).top_k(k), GraftError, "positive") for k in (0, True, 2.0)},
+    **{f"draws, {n!r}": (lambda n=n: SemiMarkov(G, W, unary=U).sample(n), GraftError, "draws") for n in (-1, 2.0)},
     "no length": (lambda: SemiMarkov(G, W), ShapeError, "T comes from unary or starts"),
     "labels": (lambda: SemiMarkov(G[:, :1], W, unary=U), ShapeError, r"segments \(3, 1\).*transitions \(2, 2\)"),
     "no durations": (lambda: SemiMarkov(G[:0], W, unary=U), ShapeError, "do not fit"),
@@ -280,3 +282,8 @@ def test_errors(name):
     call, kind, message = ERRORS[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("last", [None, G])
+def test_empty_batches_have_empty_marginals(last):
+    assert SemiMarkov(G, W, unary=U[:0], last=last).segment_marginals.shape == (0, *U.shape[1:2], *G.shape)

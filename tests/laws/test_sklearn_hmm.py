@@ -88,6 +88,38 @@ def test_priors_are_those_of_hmmlearn():
     np.testing.assert_allclose(model.transmat_, moves / moves.sum(1, keepdims=True))
 
 
+@pytest.mark.parametrize("kind", ["full", "tied"])
+@pytest.mark.parametrize("states", [1, 2, 3, 4])
+def test_scatters_of_matrices(states, kind):
+    """A number is a multiple of the identity for any number of states; a heavy prior has its mode."""
+    wide = np.concatenate([X, X[:, :1] ** 2], 1)
+    heavy = {"covars_weight": 1e9 + 3, "random_state": 0, "min_covar": 0.0}
+    by_number = GaussianHMM(states, kind, covars_prior=2e9, **heavy).fit(wide)
+    by_matrix = GaussianHMM(states, kind, covars_prior=2e9 * np.eye(3), **heavy).fit(wide)
+    np.testing.assert_allclose(by_number.covars_, np.broadcast_to(2 * np.eye(3), (states, 3, 3)), atol=1e-3)
+    np.testing.assert_allclose(by_number.covars_, by_matrix.covars_)
+    assert by_number.monitor_.history == by_matrix.monitor_.history
+
+
+def test_questions_of_symbols_that_are_missing():
+    table, rows = RNG.dirichlet(np.ones(4), size=3), np.where(RNG.random(SYMBOLS.shape) < 0.3, -1, SYMBOLS)
+    model = CategoricalHMM(3)
+    model.startprob_, model.transmat_, model.emissionprob_ = START, MOVES, table
+    hmm, parts = HMM(START, MOVES, SymbolStates(table)), np.split(rows, np.cumsum(LENGTHS)[:-1])
+    found = [hmm.smoothed(x) for x in parts if len(x)]
+    total, probs = model.score_samples(rows, LENGTHS)
+    assert total == pytest.approx(sum(t for t, _, _ in found)) == model.score(rows, LENGTHS)
+    np.testing.assert_allclose(probs, np.concatenate([g for _, g, _ in found]), atol=1e-10)
+    nothing = model.predict_proba(np.full((2, 1), -1))
+    np.testing.assert_allclose(nothing, [START, START @ MOVES])
+
+
+def test_tensors_are_tables_and_criteria_count_all_parameters():
+    model = given("diag")
+    assert (model.predict(torch.tensor(X, requires_grad=True)) == model.predict(X)).all()
+    assert given("diag", params="m").aic(X) == pytest.approx(model.aic(X))
+
+
 def test_symbols_are_fitted_by_em():
     table = RNG.dirichlet(np.ones(4), size=3)
     model = CategoricalHMM(3, init_params="", tol=-1.0, n_iter=5)
@@ -222,6 +254,18 @@ WRONG = {
     "a mixture of no kind": (lambda: GMMHMM(2, 2, covariance_type="tied").fit(X), "covariance_type"),
     "start of a mixture": (lambda: GMM(2, init_params="best").fit(X), "init_params"),
     "no rows": (lambda: GMM(2).fit(np.zeros((0, 2))), "no row"),
+    "a mixture of blocks": (lambda: GMM(1).fit(X[None]), "one table"),
+    "a mixture of lists": (lambda: GMM(1).fit(X).predict([X, X]), "one table"),
+    "states changed": (
+        lambda: given("diag").set_params(n_components=2).predict(X),
+        "the model has 3 states",
+    ),
+    "scatter of another size": (lambda: GaussianHMM(2, "full", covars_prior=np.eye(3)).fit(X), "scatter of a prior"),
+    "scatter of variances": (lambda: GaussianHMM(2, "full", covars_prior=[1.0, 2.0]).fit(X), "is of variances"),
+    "scatters of tied": (lambda: GaussianHMM(3, "tied", covars_prior=np.ones((3, 2, 2))).fit(X), "does not fit"),
+    "negative scatter": (lambda: GaussianHMM(2, covars_prior=[1.0, -1.0]).fit(X), "scatter of a prior is negative"),
+    "skew scatter": (lambda: GaussianHMM(2, "full", covars_prior=[[1.0, 1.0], [0.0, 1.0]]).fit(X), "not symmetric"),
+    "indefinite scatter": (lambda: GaussianHMM(2, "tied", covars_prior=np.diag([1.0, -1])).fit(X), "semidefinite"),
     "unfitted mixture": (lambda: GMM(2).predict(X), "not fitted"),
     "mixture of another width": (lambda: GMM(1).fit(X).predict(X[:, :1]), "dimensions"),
 }
@@ -249,6 +293,17 @@ def test_mixtures_equal_those_of_sklearn(kind, reg):
     np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), atol=1e-8)
     assert ours.bic(X) == pytest.approx(theirs.bic(X)) and ours.aic(X) == pytest.approx(theirs.aic(X))
     assert (ours.predict(X) == theirs.predict(X)).all() and ours.score(X) == pytest.approx(theirs.score(X))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixtures_of_any_size_equal_those_of_sklearn(kind, width):
+    """More dimensions than components, and fewer."""
+    wide = np.concatenate([X, np.sin(X[:, :1])], 1)[:, :width]
+    for states in (1, 2):
+        ours = GMM(states, covariance_type=kind, random_state=3).fit(wide)
+        theirs = GaussianMixture(states, covariance_type=kind, random_state=3).fit(wide)
+        np.testing.assert_allclose(ours.covariances_, theirs.covariances_, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

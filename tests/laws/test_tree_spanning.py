@@ -156,6 +156,7 @@ def test_more_roots_than_one_are_impossible_not_wrong():
 
 A, R = torch.zeros(2, 3, 3), torch.zeros(2, 3)
 ERRORS = {
+    **{f"draws, {n!r}": (lambda n=n: SpanningTree(A, R).sample(n), GraftError, "draws") for n in (-1, 2.0)},
     "square": (lambda: SpanningTree(A[:, :2], R), ShapeError, r"arcs \(2, 2, 3\) and roots \(2, 3\)"),
     "batch": (lambda: SpanningTree(A, R.expand(3, 2, 3)[:, :1].expand(3, 5, 3)), ShapeError, "broadcast"),
     "integers": (lambda: SpanningTree(A.long(), R), GraftError, "floating-point"),

@@ -13,6 +13,7 @@ from graft.factors.maximise import Cases, Maximiser, Statistics, assign
 from graft.factors.maximise_moments import diagonal_moments, full_moments, moved
 from graft.factors.maximise_points import Points, diagonal, full
 from graft.factors.maximise_prior import GaussianPrior, spread_over
+from graft.factors.maximise_scatter import scatter_over
 from graft.factors.spread import unspread
 
 
@@ -55,8 +56,7 @@ class Components:
         return (self._full if self.full else self._diagonal)(about, m - loc, prior, max(prior.floor, least))
 
     def _diagonal(self, about: Statistics, off: Tensor, prior: GaussianPrior, floor: float) -> Tensor:
-        scatter = spread_over(prior.scatter.to(off.device), tuple(off.shape), "scatter of a prior")
-        top = scatter + prior.weight * off.square() + about["second"].clamp_min(0.0)
+        top = self._scatter(prior) + prior.weight * off.square() + about["second"].clamp_min(0.0)
         mass = prior.degrees + about["mass"]
         if self.spherical:
             top, mass = (x.sum(-1, keepdim=True).expand_as(off) for x in (top, mass))
@@ -66,30 +66,33 @@ class Components:
     def _full(self, about: Statistics, off: Tensor, prior: GaussianPrior, floor: float) -> Tensor:
         size = off.shape[-1]
         eye = torch.eye(size, dtype=off.dtype, device=off.device)
-        scatter = prior.scatter.to(off.device)
-        scatter = scatter * eye if scatter.dim() == 0 else spread_over(scatter, (len(off), size, size), "scatter")
         top = about["second"] + prior.weight * off[:, :, None] * off[:, None, :]
         mass = about["mass"]
         if self.tied:
             top, mass = top.sum(0, keepdim=True), mass.sum(0, keepdim=True)
         mass = (mass + prior.degrees)[:, None, None]
-        covariance = (top + scatter[: len(top)]) / torch.where(mass > 0, mass, 1.0) + prior.added * eye
+        covariance = (top + self._scatter(prior)) / torch.where(mass > 0, mass, 1.0) + prior.added * eye
         found = torch.where(mass > 0, _cholesky(covariance, floor), self.scale[: len(top)])
         return found.expand_as(self.scale)
+
+    def _scatter(self, prior: GaussianPrior) -> Tensor:
+        """(K, D), or (K, D, D), K being 1 where all have one covariance."""
+        return scatter_over(
+            prior.scatter.to(self.loc.device), tuple((self.scale[:1] if self.tied else self.scale).shape)
+        )
 
     def log_prior(self, prior: GaussianPrior) -> float:
         """See `GaussianPrior`."""
         off = self.loc - spread_over(prior.loc.to(self.loc.device), tuple(self.loc.shape), "loc of a prior")
-        scatter = prior.scatter.to(self.loc.device)
+        scatter = self._scatter(prior)
         if not self.full:
-            squares = spread_over(scatter, tuple(off.shape), "scatter") + prior.weight * off.square()
+            squares = scatter + prior.weight * off.square()
             return float(-(prior.degrees * self.scale.log() + 0.5 * squares * self.scale**-2).sum())
         whitened = torch.linalg.solve_triangular(self.scale, off[:, :, None], upper=False)
         scale = self.scale[:1] if self.tied else self.scale
         inverse = torch.cholesky_inverse(scale)
-        wide = scatter * torch.eye(off.shape[-1], dtype=off.dtype) if scatter.dim() == 0 else scatter
         log_norm = prior.degrees * scale.diagonal(dim1=-2, dim2=-1).log().sum()
-        return float(-log_norm - 0.5 * (inverse * wide).sum() - 0.5 * prior.weight * whitened.square().sum())
+        return float(-log_norm - 0.5 * (inverse * scatter).sum() - 0.5 * prior.weight * whitened.square().sum())
 
 
 def _cholesky(covariance: Tensor, floor: float) -> Tensor:

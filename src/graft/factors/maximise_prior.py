@@ -54,7 +54,8 @@ class GaussianPrior:
     Args:
         loc: m, broadcast to the locations.
         weight: $\kappa$, how many observations the location is worth; at least 0.
-        scatter: $\Psi$, in squared units of the data; a number stands for a multiple of the identity.
+        scatter: $\Psi$, in squared units of the data; a number stands for a multiple of the identity. Of full
+            covariances (D, D) or (K, D, D), of a tied one (D, D), of variances (D) or (K, D).
         degrees: $\nu$, how many observations the covariance is worth; at least 0.
         floor: no variance (no eigenvalue of a full covariance) falls below it, in squared units of the data. The
             maximum under this constraint, so that EM still never lowers the likelihood.

@@ -57,9 +57,10 @@ def expected_counts(
     """
     with differentiable() as again:
         again = again and (unary.requires_grad or pairwise.requires_grad)
+        unary = plain(unary) if again else plain(unary.detach())
         own = pairwise.expand(unary.shape[0], -1, -1, -1)
-        own = own if own.requires_grad else own.detach().clone().requires_grad_()
-        score = log_z(plain(unary), own, lengths)
+        own = own if again and own.requires_grad else own.detach().clone().requires_grad_()
+        score = log_z(unary, own, plain(lengths))
         possible = torch.where(score == NEG_INF, 0.0, score)
         (counts,) = torch.autograd.grad(possible.sum(), own, create_graph=again)
     return (counts[:, 0], score) if again else (counts[:, 0].detach(), score.detach())

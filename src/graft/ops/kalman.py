@@ -6,12 +6,13 @@ from math import log, pi
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from graft.errors import GraftError
 from graft.ops.kalman_scan import Element, filtering_product, scan
 from graft.ops.kalman_system import Readings, System, apply, read, symmetric, weigh
+from graft.ops.logspace import NEG_INF
 
 Method = Literal["sequential", "parallel"]
 
@@ -45,9 +46,14 @@ def chosen(system: System) -> Method:
     """The faster method, by what was measured (see `docs/kalman.md`): a scan does several times the work of a loop, in
     far fewer calls.
 
+    Where evidence tells far more than the start, a filter's differences lose their digits, and a scan, which composes
+    evidence before it meets the start, keeps them: it is then taken whatever the size.
+
     A loop costs about the same per step until a step's matrices hold some thousand numbers; a scan wins where the
     sequence is long and a step is small.
     """
+    if system.steps > 1 and _diffuse(system) and _scannable(system):
+        return "parallel"
     small = system.matrix_rows * system.states**2 + system.rows * system.states <= SMALL_STEP
     device = system.mean.device.type != "cpu"
     if system.steps < LONG or not (small or device):
@@ -57,6 +63,23 @@ def chosen(system: System) -> Method:
 
 #: Fewest steps for which a scan is worth its set-up, and the numbers in one step up to which its extra work is.
 LONG, SMALL_STEP = 32, 2048
+
+#: The variance of a first state in units of the noise it is read with, above which a loop is right to 1e-8 no more.
+DIFFUSE = 1e8
+
+
+def _diffuse(system: System) -> bool:
+    """Whether the first state is known so much worse than its evidence tells it."""
+    covariance, found = system.covariance.detach(), []
+    if system.readings is not None:
+        loading, noise = system.readings.loading[:, 0].detach(), system.readings.noise[:, 0].detach()
+        before = (loading @ covariance @ loading.mT).diagonal(dim1=-2, dim2=-1)
+        noise = noise.diagonal(dim1=-2, dim2=-1)
+        found.append((before > DIFFUSE * noise) & (noise > 0))
+    if system.weights is not None:
+        precision = system.weights.precision[:, 0].detach().diagonal(dim1=-2, dim2=-1)
+        found.append(covariance.diagonal(dim1=-2, dim2=-1) * precision > DIFFUSE)
+    return any(bool(x.any()) for x in found)
 
 
 def _scannable(system: System) -> bool:
@@ -170,7 +193,7 @@ def log_likelihoods(system: System, before: Beliefs) -> Float[Tensor, "b t"]:
     $\log Z$.
 
     Raises:
-        GraftError: a reading is noiseless in a direction in which the state is known already.
+        GraftError: a reading is noiseless in a direction in which the state is known already, or numbers overflow.
     """
     mean, covariance = before
     total = mean.new_zeros(system.rows, system.steps)
@@ -183,7 +206,36 @@ def log_likelihoods(system: System, before: Beliefs) -> Float[Tensor, "b t"]:
     if system.weights is not None:
         weights = system.weights
         total = total + weights.constant + _weighing(weights.precision, weights.shift, mean, covariance)
+    return total if not bool(total.detach().isnan().any()) else _overflown(system, total)
+
+
+def _overflown(system: System, total: Tensor) -> Tensor:
+    """Log-densities of which some are NaN: `-inf` from where evidence is so far off that its square is infinite.
+
+    Raises:
+        GraftError: elsewhere, naming the step.
+    """
+    beyond = total == NEG_INF
+    if system.weights is not None:
+        beyond = beyond | (system.weights.constant == NEG_INF)
+    total = total.masked_fill(total.isnan() & (beyond.cumsum(1) > 0), NEG_INF)
+    refuse_overflow(total.detach().isnan(), "the density of the evidence")
     return total
+
+
+def refuse_overflow(bad: Bool[Tensor, "b t"], what: str) -> None:
+    """Raises where numbers are beyond the range of double precision.
+
+    Args:
+        bad: by row and step.
+        what: they are.
+
+    Raises:
+        GraftError: naming the step.
+    """
+    if bool(bad.any()):
+        step = int(bad.any(0).nonzero()[0])
+        raise GraftError(f"{what} overflows at step {step}: the system grows beyond the range of double precision")
 
 
 def _reading(readings: Readings, mean: Tensor, covariance: Tensor) -> Tensor:

@@ -118,9 +118,9 @@ class _Counts:
 
     def add(self, x: Tensor) -> None:
         if self.like.shape[1] > 1:
-            self.found.append(x if self.like.shape[0] > 1 else x.sum(0, keepdim=True))
+            self.found.append(x if self.like.shape[0] != 1 else x.sum(0, keepdim=True))
         else:
-            self.total = self.total + (x if self.like.shape[0] > 1 else x.sum(0, keepdim=True))[:, None]
+            self.total = self.total + (x if self.like.shape[0] != 1 else x.sum(0, keepdim=True))[:, None]
 
     def by_step(self) -> Tensor:
         """As they came, in time's order."""

@@ -44,7 +44,8 @@ class GMM(BaseEstimator):
         reg_covar: added to the variances; if it is 0, they stay above 1e-12.
         max_iter: at most so many iterations; a `ConvergenceWarning` says if they did not do.
         n_init: how often fitting begins anew; the best is kept.
-        init_params: "kmeans", or "random_from_data".
+        init_params: "kmeans", or "random_from_data": random rows, and with each the rows nearest to it. (Scikit-learn
+            takes each such row alone, with `reg_covar` for its variance.)
         weights_init: (components,) to start from.
         means_init: (components, dimensions).
         precisions_init: inverse covariances, in the shape of `covariances_`.
@@ -149,7 +150,7 @@ class GMM(BaseEstimator):
         checked({name: value for name, value in settings.items() if name != "init_params"}, "", KINDS)
         if self.init_params not in ("kmeans", "random_from_data"):
             raise GraftError(f"init_params is 'kmeans' or 'random_from_data', not {self.init_params!r}")
-        table = observed(X).table
+        table = _rows(X)
         if len(table) == 0:
             raise GraftError("there is no row in X to learn from")
         self.n_features_in_ = table.shape[1]
@@ -214,7 +215,7 @@ class GMM(BaseEstimator):
         return ((table[:, None] - chosen) ** 2).sum(-1).argmin(1)
 
     def _read(self, X: Any) -> np.ndarray:
-        width, table = self.means_.shape[1], observed(X).table
+        width, table = self.means_.shape[1], _rows(X)
         if table.shape[1] != width:
             raise ShapeError(f"X has {table.shape[1]} dimensions, the model {width}")
         return table
@@ -273,3 +274,12 @@ class GMM(BaseEstimator):
     def _count(self) -> int:
         states, width = self.means_.shape
         return states - 1 + states * width + freedom(self.covariance_type, states, width)
+
+
+def _rows(X: Any) -> Float[np.ndarray, "n d"]:
+    """One table; to a mixture, rows of several sequences are nothing of their own."""
+    found = observed(X)
+    if found.layout != "rows":
+        told = "a list of tables" if found.layout == "list" else f"of shape {np.shape(X)}"
+        raise ShapeError(f"X is one table (rows, dimensions) to a mixture, not {told}")
+    return found.table

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from graft.errors import GraftError, ShapeError
 from graft.factors.categorical import Categorical
 from graft.factors.maximise_prior import Prior, PseudoCounts
+from graft.graph.nodes import Node
 from graft.inference.how_many import positive
 from graft.model import Model
 from graft.objectives.em import EM
+from graft.objectives.em_run import Prepared
 from graft.sklearn.hmm_data import Observed, observed
 from graft.sklearn.hmm_settings import checked, pseudo
 from graft.sklearn.hmm_start import simplex
@@ -217,11 +219,17 @@ class BaseHMM(BaseEstimator, ABC):
             yield places, exists, batch
 
     def _asked(self, X: Any, lengths: Any) -> Observed:
-        self.model_  # noqa: B018  refuses what is not fitted
+        self._refuse_changed()
         data, width = observed(X, lengths, self._dtype), self._width()
         if data.table.shape[1] != width:
             raise ShapeError(f"X has {data.table.shape[1]} dimensions, the model {width}")
         return data
+
+    def _refuse_changed(self) -> None:
+        """Raises if there is no model, or one of other states than the setting says by now."""
+        states = self._factor(START).table.shape[-1]
+        if self.n_components != states:
+            raise GraftError(f"n_components is {self.n_components!r}, the model has {states} states: fit it anew")
 
     @abstractmethod
     def _width(self) -> int:
@@ -239,10 +247,22 @@ class BaseHMM(BaseEstimator, ABC):
         for places, exists, batch in self._batches(data):
             prepared = em.prepared(batch)
             log_z, counts = em.counted(prepared)
-            node = next(node for node in counts if str(node) == EMIT)
             total += float(log_z.double().sum())
-            found[places[exists]] = counts[node].movedim(0, -1).double().numpy()[exists]
+            found[places[exists]] = self._of_states(batch, prepared, counts).double().numpy()[exists]
         return total, data.restored(found)
+
+    def _of_states(self, batch: dict[str, Any], prepared: Prepared, counts: Mapping[Node, Tensor]) -> Tensor:
+        """The probabilities of states, (rows, time, states)."""
+        node = next(node for node in counts if str(node) == EMIT)
+        if len(prepared.expectation.standing[node].slots) == 1:
+            return counts[node].movedim(0, -1)
+        # where symbols are missing, the emission is counted for all elements in sum
+        values, ends = dict(batch), {}
+        if "lengths" in values:
+            ends["lengths"] = values.pop("lengths")
+        with torch.no_grad():
+            marginal: Tensor = self.model_.given(values, **ends).marginals["s"].probs
+        return marginal
 
     def score(self, X: Any, lengths: Any = None) -> float:
         """The log-likelihood of all sequences in sum, in nats."""
@@ -291,6 +311,7 @@ class BaseHMM(BaseEstimator, ABC):
         Returns:
             Observations (n, dimensions) and states (n,).
         """
+        self._refuse_changed()
         rng = check_random_state(self.random_state if random_state is None else random_state)
         seed = int(rng.randint(2**31 - 1))
         with torch.no_grad():
@@ -302,17 +323,18 @@ class BaseHMM(BaseEstimator, ABC):
 
     def aic(self, X: Any, lengths: Any = None) -> float:
         """Akaike's criterion, twice the number of free parameters less twice the log-likelihood."""
-        return 2.0 * self._count() - 2.0 * self.score(X, lengths)
+        score = self.score(X, lengths)
+        return 2.0 * self._count() - 2.0 * score
 
     def bic(self, X: Any, lengths: Any = None) -> float:
         """Schwarz's criterion, the number of free parameters times log elements less twice the log-likelihood."""
-        data = observed(X, lengths, self._dtype)
+        data = self._asked(X, lengths)
         return self._count() * float(np.log(len(data.table))) - 2.0 * self.score(X, lengths)
 
     def _count(self) -> int:
+        """Of all parameters, as hmmlearn counts: also of those that `params` does not name."""
         states = int(self.n_components)
-        sizes = {"s": states - 1, "t": states * (states - 1), **self._counts()}
-        return sum(n for letter, n in sizes.items() if letter in self.params)
+        return states - 1 + states * (states - 1) + sum(self._counts().values())
 
     @abstractmethod
     def _counts(self) -> dict[str, int]:

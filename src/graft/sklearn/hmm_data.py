@@ -85,11 +85,11 @@ def observed(X: Any, lengths: Any = None, dtype: type = np.float64) -> Observed:
 
 def _array(X: Any, dtype: type) -> np.ndarray:
     try:
-        found = np.asarray(X)
+        found = np.asarray(X.detach().cpu() if isinstance(X, torch.Tensor) else X)
         if found.dtype.kind not in "buif":
             raise GraftError(f"X holds numbers, not {found.dtype}")
         cast: np.ndarray = found.astype(dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise GraftError(f"X is an array of numbers: {error}") from error
     if np.issubdtype(dtype, np.integer):
         if not (found == cast).all():

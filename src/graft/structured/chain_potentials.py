@@ -82,7 +82,10 @@ class ChainPotentials:
             if not scores.is_floating_point():
                 raise GraftError(f"{name} must be real floating-point, not {scores.dtype}")
             scores = expand(scores, (*self.batch_shape, self.states), name, "(S,) or (..., S), scores of states")
-            refuse_unusable(scores, name)
+            if not usable(scores):
+                empty = (self._lengths == 0).reshape(*self.batch_shape, 1)
+                scores = scores.masked_fill(empty, 0.0)
+                refuse_unusable(scores, name)
             there = torch.arange(unary.shape[1], device=unary.device) == place[:, None]
             own = scores.reshape(self._rows, 1, self.states).to(unary.dtype)
             unary = unary + torch.where(there[:, :, None], own, 0.0)

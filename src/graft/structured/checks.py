@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -82,6 +85,33 @@ def expand_states(states: Tensor, batch: tuple[int, ...], length: int) -> Tensor
         return states.expand(*torch.broadcast_shapes(states.shape[:-1], batch), length)
     except RuntimeError as error:
         raise ShapeError(rule) from error
+
+
+def positive(k: Any, name: str) -> int:
+    """A positive whole number of Python or numpy.
+
+    Raises:
+        GraftError: it is none; True is no number.
+    """
+    if not _whole(k) or k < 1:
+        raise GraftError(f"{name} takes a positive integer, not {k!r}")
+    return int(k)
+
+
+def draws_shape(shape: Any) -> tuple[int, ...]:
+    """The shape of draws, from a whole number or a tuple of them.
+
+    Raises:
+        GraftError: it is none, or a number is negative.
+    """
+    found = shape if isinstance(shape, tuple | list) else (shape,)
+    if not all(_whole(n) and n >= 0 for n in found):
+        raise GraftError(f"the shape of draws is a whole number of at least 0, or a tuple of them, not {shape!r}")
+    return tuple(int(n) for n in found)
+
+
+def _whole(n: Any) -> bool:
+    return isinstance(n, Integral) and not isinstance(n, bool)
 
 
 def integers_only(x: Tensor, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -37,6 +37,11 @@ class Argument:
         """Its own batch dimensions."""
         inner = len(self.core) + (self.steps is not None and not self.shared)
         return tuple(self.value.shape[: self.value.dim() - inner])
+
+    def owned(self) -> Argument:
+        """With a copy of the tensor, so that the caller may change theirs; what is expanded stays so."""
+        one = tuple(slice(0, 1) if step == 0 else slice(None) for step in self.value.stride())
+        return replace(self, value=self.value[one].clone().expand(self.value.shape))
 
     def checked(self) -> Argument:
         """Raises unless type and shape fit."""

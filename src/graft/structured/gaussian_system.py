@@ -11,13 +11,14 @@ from torch import Tensor
 from graft.errors import GraftError, ShapeError
 from graft.ops.kalman_evidence import Observed, added, evidence
 from graft.ops.kalman_system import System, Weights
+from graft.ops.modes import ordinary
 from graft.structured.existence import Existence
 from graft.structured.gaussian_checks import Argument, covariance, finite, joint_batch
 from graft.structured.gaussian_parameters import Dynamics, Emission, GaussianEvidence
 
 
 class GaussianSystem:
-    """Parameters and evidence with one flat batch dimension, in float64.
+    """Parameters and evidence with one flat batch dimension, in float64: copies, which nobody else changes.
 
     Arguments and errors are those of `LinearGaussianChain`.
 
@@ -43,10 +44,23 @@ class GaussianSystem:
         self.length = _length(emission, observations, missing, evidence, length)
         self.states = _states(dynamics)
         self.cells = 0 if emission is None else _cells(emission)
+        with ordinary():
+            self._read(dynamics, emission, observations, missing, evidence, lengths)
+
+    def _read(
+        self,
+        dynamics: Dynamics,
+        emission: Emission | None,
+        observations: Tensor | None,
+        missing: Tensor | None,
+        evidence: GaussianEvidence | None,
+        lengths: Tensor | None,
+    ) -> None:
         self._arguments = _arguments(dynamics, emission, observations, evidence, self.length, self.states, self.cells)
         self.batch_shape = joint_batch(list(self._arguments.values()))
         self._rows, self._slots = prod(self.batch_shape), max(self.length, 1)
         device = dynamics.initial_mean.device
+        lengths = None if lengths is None else lengths.clone()
         self._existence = Existence(self.batch_shape, self.length, lengths, None, device)
         self._alive = self._existence.alive
         self.dtype = _dtype(self._arguments)
@@ -210,7 +224,7 @@ def _arguments(
         core = (d,) if evidence.precision.dim() == evidence.shift.dim() else (d, d)
         found.append(_along_time("evidence.precision", evidence.precision, core, steps))
         found.append(_along_time("evidence.shift", evidence.shift, (d,), steps))
-    return {argument.name: argument.checked() for argument in found}
+    return {argument.name: argument.checked().owned() for argument in found}
 
 
 def _along_time(name: str, value: Tensor, core: tuple[int, ...], steps: int) -> Argument:

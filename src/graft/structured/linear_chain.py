@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -14,7 +15,7 @@ from graft.ops.chain_gradient import expected_counts, log_z
 from graft.ops.chain_kernels import best_lists, best_paths, draws, pair_marginals, swept
 from graft.ops.logspace import NEG_INF, log_normalize, safe_mul
 from graft.structured.chain_potentials import ChainPotentials
-from graft.structured.checks import refuse_impossible
+from graft.structured.checks import draws_shape, positive, refuse_impossible
 
 
 class LinearChain(ChainPotentials):
@@ -216,7 +217,7 @@ class LinearChain(ChainPotentials):
         refuse_impossible(score, self.batch_shape)
         return self._existence.restore_states(states).reshape(*self.batch_shape, self.length)
 
-    def top_k(self, k: int) -> tuple[Int[Tensor, "k *batch t"], Float[Tensor, " k *batch"]]:
+    def top_k(self, k: Any) -> tuple[Int[Tensor, "k *batch t"], Float[Tensor, " k *batch"]]:
         """The k most probable sequences (k, ..., T), best first, all distinct, and their scores (k, ...).
 
         Scores are those of `score`, differentiable; subtract `log_partition` for log-probabilities. Where
@@ -230,8 +231,7 @@ class LinearChain(ChainPotentials):
             >>> states[:, 0].tolist(), scores.tolist()
             ([1, 0, 0], [1.0, 0.0, -inf])
         """
-        if not isinstance(k, int) or k < 1:
-            raise GraftError(f"top_k takes a positive integer, not {k!r}")
+        k = positive(k, "top_k")
         found, top = best_lists(self._unary, self._pairwise, self._lengths, k)
         missing = top == NEG_INF
         states = self._existence.restore_states(found.masked_fill(missing[..., None], 0))
@@ -241,9 +241,7 @@ class LinearChain(ChainPotentials):
         order = scores.detach().argsort(dim=0, descending=True, stable=True)
         return states.take_along_dim(order[..., None], 0), scores.gather(0, order)
 
-    def sample(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Int[Tensor, "*shape_batch t"]:
+    def sample(self, shape: Any = (), generator: torch.Generator | None = None) -> Int[Tensor, "*shape_batch t"]:
         """Independent exact draws, of shape `shape` + (..., T), by filtering forward and sampling backward.
 
         Args:
@@ -257,7 +255,7 @@ class LinearChain(ChainPotentials):
             >>> LinearChain(torch.zeros(3, 5, 2), torch.zeros(2, 2)).sample((10,)).shape
             torch.Size([10, 3, 5])
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = draws_shape(shape)
         states, score = draws(self._unary, self._pairwise, self._lengths, prod(shape), generator)
         refuse_impossible(score, self.batch_shape)
         return self._existence.restore_states(states).reshape(*shape, *self.batch_shape, self.length)

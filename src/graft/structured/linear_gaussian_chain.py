@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import log, pi, prod
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Shaped
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from graft.errors import GraftError, ShapeError
-from graft.ops.kalman import Beliefs, Method, chosen, filtered, log_likelihoods, predicted
+from graft.ops.kalman import Beliefs, Method, chosen, filtered, log_likelihoods, predicted, refuse_overflow
 from graft.ops.kalman_smooth import Backward, backward, drawn, smoothed
 from graft.ops.kalman_system import apply
+from graft.structured.checks import draws_shape
 from graft.structured.gaussian_forecast import Forecast, forecast, simulated
 from graft.structured.gaussian_normals import density, log_determinants, normals
 from graft.structured.gaussian_parameters import Dynamics, Emission, GaussianEvidence
@@ -55,7 +56,7 @@ class LinearGaussianChain(GaussianSystem):
     Raises:
         ShapeError: the shapes do not fit.
         GraftError: what is used is NaN or infinite, a covariance is not symmetric positive semidefinite, a type is
-            wrong, or a length is outside 0..T.
+            wrong, or a length is outside 0..T; by queries, states grow beyond the range of double precision.
 
     Source: Kalman, *A new approach to linear filtering and prediction problems* (1960); Rauch, Tung and Striebel,
     *Maximum likelihood estimates of linear dynamic systems* (1965); Sarkka and Garcia-Fernandez, *Temporal
@@ -123,12 +124,12 @@ class LinearGaussianChain(GaussianSystem):
     @property
     def filtered(self) -> MultivariateNormal:
         """Each state given the evidence up to it, and there; as `marginals`."""
-        return self._normals(self._filter(), "filtered")
+        return self._normals(self._finite(self._filter(), "filtered"), "filtered")
 
     @property
     def predicted(self) -> MultivariateNormal:
         """Each state given the evidence before it; as `marginals`."""
-        return self._normals(predicted(self._system, self._filter()), "predicted")
+        return self._normals(self._predicted(), "predicted")
 
     def moments(self, which: str = "smoothed") -> Moments:
         """Means and covariances, also where these are singular; 0 at removed elements.
@@ -144,9 +145,9 @@ class LinearGaussianChain(GaussianSystem):
         if which == "smoothed":
             found = self._smooth()
         elif which == "filtered":
-            found = self._filter()
+            found = self._finite(self._filter(), which)
         elif which == "predicted":
-            found = predicted(self._system, self._filter())
+            found = self._predicted()
         else:
             raise GraftError(f'moments are "smoothed", "filtered" or "predicted", not {which!r}')
         return Moments(self._by_row(found.mean), self._by_row(found.covariance))
@@ -192,9 +193,7 @@ class LinearGaussianChain(GaussianSystem):
         """
         return self._by_row(self._smooth().mean)
 
-    def sample(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Float[Tensor, "*shape_batch t d"]:
+    def sample(self, shape: Any = (), generator: torch.Generator | None = None) -> Float[Tensor, "*shape_batch t d"]:
         """Independent joint draws of all states, `shape` + (..., T, D), by filtering forward and sampling backward.
 
         Args:
@@ -209,9 +208,7 @@ class LinearGaussianChain(GaussianSystem):
         with torch.no_grad():
             return self._draws(shape, generator, exact=True)
 
-    def rsample(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Float[Tensor, "*shape_batch t d"]:
+    def rsample(self, shape: Any = (), generator: torch.Generator | None = None) -> Float[Tensor, "*shape_batch t d"]:
         """As `sample`, with gradients through the draws (for evidence lower bounds).
 
         Raises:
@@ -221,7 +218,7 @@ class LinearGaussianChain(GaussianSystem):
         return self._draws(shape, generator, exact=False)
 
     def simulate(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
+        self, shape: Any = (), generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "*shape_batch t d"], Float[Tensor, "*shape_batch t e"] | None]:
         """States (..., T, D) and observations (..., T, E) drawn from the prior, as if nothing had been seen.
 
@@ -238,7 +235,7 @@ class LinearGaussianChain(GaussianSystem):
             >>> z.shape, x.shape
             (torch.Size([5, 7, 2]), torch.Size([5, 7, 1]))
         """
-        shape = _counts(shape)
+        shape = draws_shape(shape)
         with torch.no_grad():
             states, seen = simulated(self, prod(shape), generator)
         return self._outward(states, shape), None if seen is None else self._outward(seen, shape)
@@ -321,11 +318,24 @@ class LinearGaussianChain(GaussianSystem):
             self._kept = found
         return found
 
+    def _finite(self, found: Beliefs, what: str) -> Beliefs:
+        """Raises unless all moments are finite."""
+        mean, covariance = (~x.detach().isfinite() for x in found)
+        bad = mean.any(-1) | covariance.flatten(2).any(-1)
+        if bool(bad.any()):
+            # where a reading has no density, this says so
+            log_likelihoods(self._system, predicted(self._system, self._filter()))
+            refuse_overflow(bad, f"a {what} state")
+        return found
+
     def _backward(self) -> Backward:
         return backward(self._system, self._filter())
 
+    def _predicted(self) -> Beliefs:
+        return self._finite(predicted(self._system, self._filter()), "predicted")
+
     def _smooth(self) -> Beliefs:
-        return smoothed(self._backward(), self.method)
+        return self._finite(smoothed(self._backward(), self.method), "smoothed")
 
     def _normals(self, found: Beliefs, what: str) -> MultivariateNormal:
         mean, scale = normals(found.mean, found.covariance, self._alive, f"a {what} state")
@@ -335,8 +345,8 @@ class LinearGaussianChain(GaussianSystem):
         check = None if mean.numel() else False
         return MultivariateNormal(mean.to(self.dtype), scale_tril=scale.to(self.dtype), validate_args=check)
 
-    def _draws(self, shape: int | tuple[int, ...], generator: torch.Generator | None, exact: bool) -> Tensor:
-        shape = _counts(shape)
+    def _draws(self, shape: Any, generator: torch.Generator | None, exact: bool) -> Tensor:
+        shape = draws_shape(shape)
         size = (prod(shape), self._rows, self._system.steps, self.states)
         noise = torch.randn(size, generator=generator, dtype=torch.float64, device=self._alive.device)
         return self._outward(drawn(self._backward(), noise, self.method, exact), shape)
@@ -344,7 +354,3 @@ class LinearGaussianChain(GaussianSystem):
     def _outward(self, values: Float[Tensor, "n b t d"], shape: tuple[int, ...]) -> Tensor:
         values = torch.where(self._alive[:, :, None], values, 0.0)[:, :, : self.length]
         return values.reshape(*shape, *self.batch_shape, *values.shape[2:]).to(self.dtype)
-
-
-def _counts(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from graft.ops.semi_markov_entropy import divergence, entropy
 from graft.ops.semi_markov_gradient import log_z
 from graft.ops.semi_markov_kernels import best_segments, samples
 from graft.ops.semi_markov_paths import k_best
-from graft.structured.checks import refuse_impossible
+from graft.structured.checks import draws_shape, positive, refuse_impossible
 from graft.structured.segmentation import Segmentation
 from graft.structured.segmentation_checks import Cut, cut
 from graft.structured.semi_markov_potentials import SemiMarkovPotentials
@@ -196,7 +197,7 @@ class SemiMarkov(SemiMarkovPotentials):
         refuse_impossible(score, self.batch_shape)
         return Segmentation(self._restored_states(labels), self._restored_states(durations))
 
-    def top_k(self, k: int) -> tuple[Segmentation, Float[Tensor, " k *batch"]]:
+    def top_k(self, k: Any) -> tuple[Segmentation, Float[Tensor, " k *batch"]]:
         """The k most probable segmentations (k leading), best first, all distinct, and their scores (k, ...).
 
         Scores are those of `score`, differentiable; subtract `log_partition` for log-probabilities. Where
@@ -211,8 +212,7 @@ class SemiMarkov(SemiMarkovPotentials):
             >>> best.durations.tolist(), scores.tolist()
             ([[2, 0], [1, 1], [0, 0]], [5.0, 0.0, -inf])
         """
-        if not isinstance(k, int) or k < 1:
-            raise GraftError(f"top_k takes a positive integer, not {k!r}")
+        k = positive(k, "top_k")
         with torch.no_grad():
             labels, durations, top = k_best(self._potentials, k)
         missing = (top == NEG_INF)[..., None]
@@ -226,7 +226,7 @@ class SemiMarkov(SemiMarkovPotentials):
         order = scores.detach().argsort(dim=0, descending=True, stable=True)
         return Segmentation(*(x.take_along_dim(order[..., None], 0) for x in found)), scores.gather(0, order)
 
-    def sample(self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Segmentation:
+    def sample(self, shape: Any = (), generator: torch.Generator | None = None) -> Segmentation:
         """Independent exact draws, of shape `shape` + (..., T), by filtering forward and sampling backward.
 
         Args:
@@ -238,7 +238,7 @@ class SemiMarkov(SemiMarkovPotentials):
             >>> d.sample((10,)).labels.shape
             torch.Size([10, 4, 5])
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = draws_shape(shape)
         with torch.no_grad():
             labels, durations, score = samples(self._potentials, prod(shape), generator)
         refuse_impossible(score, self.batch_shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,18 @@ from torch import Tensor
 
 from graft.errors import GraftError, ShapeError
 from graft.ops.logspace import NEG_INF, safe_mul
-from graft.ops.modes import differentiable, plain
+from graft.ops.modes import differentiable, ordinary, plain
 from graft.ops.spanning_tree_gradient import log_z
 from graft.ops.spanning_tree_paths import mode, sample_heads
 from graft.ops.tree import depths
-from graft.structured.checks import expand_states, integers_only, refuse_impossible, refuse_unusable, spread
+from graft.structured.checks import (
+    draws_shape,
+    expand_states,
+    integers_only,
+    refuse_impossible,
+    refuse_unusable,
+    spread,
+)
 from graft.structured.existence import Existence
 
 #: Probabilities below this may be what rounding left of zero.
@@ -181,9 +189,7 @@ class SpanningTree:
         heads = torch.from_numpy(np.array(found, np.int64).reshape(*self.batch_shape, self.size))
         return heads.to(self._arcs.device)
 
-    def sample(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Int[Tensor, "*shape_batch n"]:
+    def sample(self, shape: Any = (), generator: torch.Generator | None = None) -> Int[Tensor, "*shape_batch n"]:
         """Independent exact draws of heads, of shape `shape` + (..., N), in O(N⁴) time each.
 
         Args:
@@ -194,11 +200,12 @@ class SpanningTree:
             >>> SpanningTree(torch.zeros(5, 4, 4), torch.zeros(4)).sample((10,)).shape
             torch.Size([10, 5, 4])
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = draws_shape(shape)
         refuse_impossible(self._log_z(self._arcs, self._roots), self.batch_shape)
         count = prod(shape)
-        arcs, roots = (plain(x.detach()).repeat(count, *[1] * (x.dim() - 1)) for x in self._centred())
-        exists = plain(self._exists).repeat(count, 1)
+        with ordinary():
+            arcs, roots = (x.detach().repeat(count, *[1] * (x.dim() - 1)) for x in self._centred())
+            exists = self._exists.repeat(count, 1)
         heads = sample_heads(arcs, roots, lambda a, r: log_z(a, r, exists, self.single_root), generator)
         return heads.reshape(*shape, *self.batch_shape, self.size)
 

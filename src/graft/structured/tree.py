@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -13,7 +14,7 @@ from graft.errors import GraftError
 from graft.ops.logspace import NEG_INF, safe_mul
 from graft.ops.tree import Step, best, downward, sample
 from graft.ops.tree_gradient import log_z
-from graft.structured.checks import refuse_impossible
+from graft.structured.checks import draws_shape, refuse_impossible
 from graft.structured.tree_potentials import TreePotentials
 
 
@@ -177,9 +178,7 @@ class Tree(TreePotentials):
         refuse_impossible(score, self.batch_shape)
         return states.reshape(*self.batch_shape, self.size)
 
-    def sample(
-        self, shape: int | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Int[Tensor, "*shape_batch n"]:
+    def sample(self, shape: Any = (), generator: torch.Generator | None = None) -> Int[Tensor, "*shape_batch n"]:
         """Independent exact draws, of shape `shape` + (..., N), from the roots to the leaves.
 
         Args:
@@ -190,7 +189,7 @@ class Tree(TreePotentials):
             >>> Tree(torch.zeros(3, 5, 2), torch.zeros(2, 2), torch.tensor([-1, 0, 0, 1, 1])).sample((10,)).shape
             torch.Size([10, 3, 5])
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = draws_shape(shape)
         with torch.no_grad():
             states = sample(self._potentials, self._beliefs(), self._at, prod(shape), generator)
         return states.reshape(*shape, *self.batch_shape, self.size)

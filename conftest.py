@@ -1,0 +1,9 @@
+"""One thread for each worker: two workers already fill two cores, and waiting threads take time from each other."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+torch.set_num_threads(1)
