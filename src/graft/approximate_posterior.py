@@ -19,10 +19,10 @@ from graft.inference.approximate.gibbs import Diagnostics, Drawn
 from graft.inference.arguments import limit, together
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation
-from graft.inference.how_many import counts
 from graft.inference.problem import pose
-from graft.inference.ratio import difference
+from graft.inference.ratio import conditional, joined
 from graft.inference.settle import Situation
+from graft.structured.checks import draws_shape
 
 Values = dict[str, Tensor]
 
@@ -143,22 +143,8 @@ class ApproximatePosterior:
         Raises:
             GraftError: a name is given already, the values cannot be, or the engine has no log-partition.
         """
-        asked = together(values, named)
-        for name in asked:
-            found = self._situation.given.get(name)
-            if found is not None and found.log_mask is None and found.cells is None:
-                raise GraftError(f"{name} is evidence already")
-        frame = self._situation.frame
-        if frame.batch or frame.existence or self._situation.given:
-            merged = self._situation.extended(asked)
-        else:  # nothing tells a batch shape yet, the values may
-            merged = self._anew(asked)
-        joint, evidence = Answer(pose(merged), self._engine, self._budget).log_partition, self.log_partition
-        result = torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
-        for given in merged.given.values():
-            if given.dead is not None:
-                result = result.masked_fill(given.dead, -torch.inf)
-        return result
+        merged = joined(self._situation, together(values, named), self._anew)
+        return conditional(merged, Answer(pose(merged), self._engine, self._budget).log_partition, self.log_partition)
 
     def sample(self, shape: tuple[int, ...] | int = (), *, seed: int | None = None) -> Values:
         """Draws of everything not given, picked at random from those that the engine kept.
@@ -174,7 +160,7 @@ class ApproximatePosterior:
             ImpossibleEvidence: naming the rows proved impossible.
             GraftError: if the engine has no draws.
         """
-        shape = counts(shape)
+        shape = draws_shape(shape)
         answer, frame = self._main, self._situation.frame
         with seeded(seed), torch.no_grad():
             answer.possible("sample")

@@ -19,7 +19,7 @@ from graft.inference.gaussian_answers import Asking, GaussianFiltered, GaussianM
 from graft.inference.gaussian_explain import explain_gaussian
 from graft.inference.gaussian_parts import NotGaussian
 from graft.inference.gaussian_query import GaussianQuery, any_continuous, gaussian, gaussian_or_refuse, log_sum, without
-from graft.inference.ratio import difference
+from graft.inference.ratio import conditional, joined
 from graft.inference.settle import Situation
 from graft.posterior import Posterior, Values
 
@@ -86,22 +86,8 @@ class GaussianPosterior(Posterior):
         return GaussianFiltered(self._asking, lambda: self._rest.predicted, present=False)
 
     def log_prob(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Tensor:
-        asked = together(values, named)
-        for name in asked:
-            found = self._situation.given.get(name)
-            if found is not None and found.log_mask is None and found.cells is None:
-                raise GraftError(f"{name} is evidence already")
-        frame = self._situation.frame
-        if frame.batch or frame.existence or self._situation.given:
-            merged = self._situation.extended(asked)
-        else:  # nothing tells a batch shape yet, the values may
-            merged = self._anew(asked)
-        joint, evidence = log_sum(merged, self._budget), self.log_partition
-        result = torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
-        for given in merged.given.values():
-            if given.dead is not None:
-                result = result.masked_fill(given.dead, -torch.inf)
-        return result
+        merged = joined(self._situation, together(values, named), self._anew)
+        return conditional(merged, log_sum(merged, self._budget), self.log_partition)
 
     def _sample(self, shape: tuple[int, ...], how: Callable[[Distribution], Tensor]) -> Values:
         situation, wide = self._situation, self._situation.frame.expanded(shape)

@@ -18,15 +18,16 @@ from graft.inference.arguments import limit, together
 from graft.inference.decisions import Decision, best_of, checked, element_risks, least, most_probable, to_decide
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation, explain
-from graft.inference.how_many import at_most, counts, positive
+from graft.inference.how_many import at_most, positive
 from graft.inference.kbest import k_best
 from graft.inference.kbest_chain import fits, k_best_of_chain
 from graft.inference.losses import ElementLoss, ZeroOne, named_loss
 from graft.inference.plan import make
 from graft.inference.query import Query, ask
-from graft.inference.ratio import difference
+from graft.inference.ratio import conditional, joined
 from graft.inference.settle import Situation
 from graft.inference.sweep import argmax, assign, draw
+from graft.structured.checks import draws_shape
 
 Values = dict[str, Tensor]
 
@@ -118,21 +119,8 @@ class Posterior:
         Raises:
             GraftError: a name is given already, or the values cannot be.
         """
-        asked = together(values, named)
-        for name in asked:
-            found = self._situation.given.get(name)
-            if found is not None and found.log_mask is None and found.cells is None:
-                raise GraftError(f"{name} is evidence already")
-        if self._situation.frame.batch or self._situation.frame.existence or self._situation.given:
-            merged = self._situation.extended(asked)
-        else:  # nothing tells a batch shape yet, the values may
-            merged = self._anew(asked)
-        joint, evidence = ask(merged, self._budget, self._chains).log_partition, self.log_partition
-        result = torch.where(evidence == -torch.inf, evidence, difference(joint, evidence))
-        for given in merged.given.values():
-            if given.dead is not None:
-                result = result.masked_fill(given.dead, -torch.inf)
-        return result
+        merged = joined(self._situation, together(values, named), self._anew)
+        return conditional(merged, ask(merged, self._budget, self._chains).log_partition, self.log_partition)
 
     def sample(self, shape: tuple[int, ...] | int = (), *, seed: int | None = None) -> Values:
         """Draw everything not given, jointly.
@@ -147,7 +135,7 @@ class Posterior:
         Raises:
             ImpossibleEvidence: naming the rows of probability zero.
         """
-        shape = counts(shape)
+        shape = draws_shape(shape)
         with seeded(seed), torch.no_grad():
             return self._sample(shape, lambda dist: dist.sample())
 

@@ -46,19 +46,3 @@ def at_most(k: int, unknowns: Iterable[tuple[int, int]]) -> int:
     if sum(elements * log2(max(1, states)) for elements, states in each) > k.bit_length():
         return k
     return min(k, prod(states**elements for elements, states in each))
-
-
-def counts(shape: Any) -> tuple[int, ...]:
-    """The shape of draws, from a whole number or a tuple of them.
-
-    Raises:
-        GraftError: it is none.
-
-    Example:
-        >>> counts(3), counts((2, 3))
-        ((3,), (2, 3))
-    """
-    found = shape if isinstance(shape, tuple | list) else (shape,)
-    if any(isinstance(n, bool | np.bool_) or not isinstance(n, Integral) or n < 0 for n in found):
-        raise GraftError(f"the shape of draws is a whole number or a tuple of them, not {shape!r}")
-    return tuple(int(n) for n in found)

@@ -35,6 +35,7 @@ class Query:
     chains: bool = True
     _tables: tuple[bool, list[LogTable]] | None = field(default=None, repr=False)
     _swept: tuple[bool, Swept] | None = field(default=None, repr=False)
+    _recorded: Swept | None = field(default=None, repr=False)
 
     @cached_property
     def plan(self) -> Plan:
@@ -71,8 +72,13 @@ class Query:
         impossible(self.log_partition.detach(), what)
 
     def recorded(self) -> Swept:
-        """The summing sweep with what drawing states needs."""
-        return sweep(self.problem, self.plan, self.tables, records=True)
+        """The summing sweep with what drawing states needs, made once; it carries no gradients."""
+        if not any(isinstance(step, General) for step in self.plan.steps):
+            return self.swept  # other steps keep it in any case
+        if self._recorded is None:
+            with torch.no_grad():
+                self._recorded = sweep(self.problem, self.plan, self.tables, records=True)
+        return self._recorded
 
     def singles(self, what: str) -> dict[str, Tensor]:
         """The marginals of all unknowns: (states, batch, axes) by name, 0 where nothing exists.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graft.ops.cpu.compile import compiled, inlined
+from graft.ops.cpu.paths import origin
 from graft.ops.cpu.segment_sweeps import Layout
 from graft.ops.cpu.segments import place, window
 from graft.ops.cpu.share import share
@@ -36,18 +37,6 @@ def enter(w: Any, w_at: int, size: int, ended: Any, at: int, entry: Any, to: int
         for i in range(size):
             high = maximum(high, fill(entry, ended[at + i]) + load_some(w, w_at + i * size + j, size - j, -np.inf))
         store(entry, to + j, high)
-
-
-@inlined
-@no_type_check
-def origin(w: Any, w_at: int, size: int, ended: Any, at: int, label: int) -> int:
-    """The label of the segment before one of `label`."""
-    found, high = 0, -np.inf
-    for i in range(size):
-        score = ended[at + i] + w[w_at + i * size + label]
-        if score > high:
-            found, high = i, score
-    return found
 
 
 @compiled
