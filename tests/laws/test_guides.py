@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from graft.errors import GraftError
-from graft.inference.program import join, propose
+from graft.inference.guided.general import run
+from graft.inference.program import join
 from graft.inference.settle import settle
 from graft.zoo.formulas import SYSTEMS
 
 PAIRS = {name: system for name, system in SYSTEMS.items() if system.guide is not None}
 BATCHES = [(), (3,), (2, 3)]
+
+
+def drawn(_, density, lead):
+    return density.draw(lead)
 
 
 def evidence(system, model, guide, batch):
@@ -40,14 +45,14 @@ def test_every_directed_guide_runs_beside_its_model(name, batch):
     situation = settle(model.graph, known, **options, sizes={**model.sizes, **system.sizes}, batch=batch)
     if not guide.graph.directed:
         with pytest.raises(GraftError, match="potentials in a guide"):
-            propose(program, situation, lambda dist: dist.sample())
+            run(program, situation, (), drawn)
         return
-    proposal = propose(program, situation, lambda dist: dist.sample())
+    trace = run(program, situation, (), drawn)
     frame = situation.frame
     assert frame.batch == batch
     for one in program.proposes:
-        value = proposal.situation.given[one].value
+        value = trace.situation.given[one].value
         axes = model.graph.variables[one].axes
         assert value.shape[: len(batch) + len(axes)] == frame.shape(axes)
-    for table in proposal.log_q.values():
-        assert torch.isfinite(table.dense(frame, frame.sizes)).all()
+    for node in trace.guide:
+        assert torch.isfinite(trace.log_q(node)).all()

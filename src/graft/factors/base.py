@@ -26,8 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from graft.distributions.density import Density
+from graft.distributions.density_families import density_of
 from graft.distributions.supports import Binary, Finite, Support
-from graft.errors import ShapeError
+from graft.errors import GraftError, ShapeError
 
 Kind = Literal["conditional", "potential", "function"]
 
@@ -87,6 +89,10 @@ class Conditional(Factor):
     @abstractmethod
     def distribution(self, inputs: tuple[Tensor, ...], call: Call) -> Distribution:
         """The distribution given the inputs; batch shape = leading (+ axes if `call.as_given`)."""
+
+    def density(self, inputs: tuple[Tensor, ...], call: Call) -> Density:
+        """The same as a `Density`, whose parameters need not be spread over the leading dimensions."""
+        return density_of(self.distribution(inputs, call))
 
 
 class Function(Factor):
@@ -156,6 +162,8 @@ def encode(value: Tensor, argument: Argument, onehot: bool = True) -> Tensor:
     """
     support = argument.support
     if isinstance(support, Finite):
+        if value.is_floating_point():
+            return _relaxed(value, argument, onehot)
         if not onehot:
             return value
         states = torch.arange(support.states, device=value.device)
@@ -164,6 +172,13 @@ def encode(value: Tensor, argument: Argument, onehot: bool = True) -> Tensor:
         value = value.unsqueeze(-1)
     if isinstance(support, Binary) and not value.is_floating_point():
         return value.to(torch.get_default_dtype())
+    return value
+
+
+def _relaxed(value: Tensor, argument: Argument, onehot: bool) -> Tensor:
+    """A relaxed state is a vector of weights already; an embedding cannot look it up."""
+    if not onehot:
+        raise GraftError(f"{argument.name} is relaxed to weights over its states, which onehot=False cannot look up")
     return value
 
 
@@ -194,16 +209,35 @@ def apply_network(
     if call.leading is None or not encoded:
         return net(*_joined(encoded, call, None, concat))
     lead = call.leading
+    if len(encoded) == 1:
+        return _flattened(net, encoded[0], lead)
     shape = torch.broadcast_shapes(*(v.shape[:lead] for v in encoded))
     # one flat batch: views where an input already has the full leading shape
     flat = [v.expand(shape + v.shape[lead:]).reshape(prod(shape), *v.shape[lead:]) for v in encoded]
-    out = net(*_joined(flat, call, 1, concat))
-    if out.dim() == 0 or out.shape[0] != prod(shape):
+    return _restored(net(*_joined(flat, call, 1, concat)), shape)
+
+
+def _flattened(net: Callable[..., Tensor], value: Tensor, lead: int) -> Tensor:
+    """A network on one input; rows that are one dimension already are left as they are."""
+    shape = value.shape[:lead]
+    if lead != 1:
+        value = value.reshape(prod(shape), *value.shape[lead:])
+    return _restored(net(value), shape)
+
+
+def _restored(out: Tensor, shape: torch.Size) -> Tensor:
+    """What a network returned, with the leading dimensions back.
+
+    Raises:
+        ShapeError: if it changed the number of rows.
+    """
+    rows = shape[0] if len(shape) == 1 else prod(shape)
+    if out.dim() == 0 or out.shape[0] != rows:
         raise ShapeError(
-            f"the network received {prod(shape)} rows and returned shape {tuple(out.shape)}; the first "
+            f"the network received {rows} rows and returned shape {tuple(out.shape)}; the first "
             "dimension must be the rows"
         )
-    return out.reshape(shape + out.shape[1:])
+    return out if len(shape) == 1 else out.reshape(shape + out.shape[1:])
 
 
 def _joined(values: list[Tensor], call: Call, lead: int | None, concat: bool) -> list[Tensor]:

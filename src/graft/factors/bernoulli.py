@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
+from graft.distributions.density_families import BernoulliDensity
 from graft.distributions.supports import Binary
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Call, Conditional, apply_network
@@ -113,6 +114,10 @@ class Bernoulli(Conditional):
         rank = 1 if self.event is None else len(self.event)
         units = family(logits=logits)
         return td.Independent(units, rank) if rank else units
+
+    def density(self, inputs: tuple[Tensor, ...], call: Call) -> BernoulliDensity:
+        rank = 1 if self.event is None else len(self.event)
+        return BernoulliDensity(self.logits(inputs, call), rank, hard=self.net is None)
 
     def extra_repr(self) -> str:
         given = f", given={self.given}" if self.indexes else ""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch import distributions as td
 
+from graft.distributions.density_families import CategoricalDensity
 from graft.distributions.supports import Finite
 from graft.errors import GraftError
 from graft.factors.base import Call, Conditional, apply_network
@@ -96,6 +97,9 @@ class Categorical(Conditional):
     def distribution(self, inputs: tuple[Tensor, ...], call: Call) -> td.Categorical:
         logits = self.log_probs(inputs, call)
         return td.Categorical(logits=logits, validate_args=validation(logits))
+
+    def density(self, inputs: tuple[Tensor, ...], call: Call) -> CategoricalDensity:
+        return CategoricalDensity(self.log_probs(inputs, call))
 
     def extra_repr(self) -> str:
         return f"states={self.states}" + (f", given={self.given}" if self.indexes else "")

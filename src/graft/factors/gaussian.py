@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from graft.distributions.density import Density
+from graft.distributions.density_families import NormalDensity, StandardNormal
 from graft.distributions.supports import Real
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Call, Conditional, apply_network
@@ -136,11 +138,16 @@ class Gaussian(Conditional):
         return look_up(self.loc, given, inputs, call), look_up(self.scales(), given, inputs, call)
 
     def _from_network(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
+        loc, scale, log_scale = self._halves(inputs, call)
+        return loc, log_scale.exp() if scale is None else scale  # type: ignore[union-attr]
+
+    def _halves(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Location, and scale or its logarithm."""
         assert self.net is not None
         out = apply_network(self.net, inputs, call, onehot=self.onehot, concat=self.concat)
         if self.scale is not None:
             check_event(out, self.event, call, "Gaussian(net, scale=...)")
-            return out, self.scale.to(out).expand_as(out)
+            return out, self.scale.to(out).expand_as(out), None
         check_event(out, _doubled(self.event), call, "Gaussian(net), location and log-scale,")
         axis = -1 if self.event is None else -len(self.event)
         if out.shape[axis] % 2:
@@ -149,11 +156,23 @@ class Gaussian(Conditional):
                 "size; with scale=... all of it is the location"
             )
         loc, log_scale = out.chunk(2, axis)
-        return loc, log_scale.exp()
+        return loc, None, log_scale
 
     def distribution(self, inputs: tuple[Tensor, ...], call: Call) -> Distribution:
         loc, scale = self.moments(inputs, call)
         return normal(loc, scale, 1 if self.event is None else len(self.event), self._kind)
+
+    def density(self, inputs: tuple[Tensor, ...], call: Call) -> Density:
+        rank = 1 if self.event is None else len(self.event)
+        if self._kind == "full":
+            return super().density(inputs, call)
+        if self.net is not None:
+            loc, scale, log_scale = self._halves(inputs, call)
+            return NormalDensity(loc, log_scale, rank, scale)
+        if not isinstance(self.loc, nn.Parameter) and not inputs:
+            return StandardNormal(self.loc)
+        loc, scale = self.moments(inputs, call)
+        return NormalDensity(loc, None, rank, scale)
 
     def extra_repr(self) -> str:
         return f"event={self.event}" + (f", given={self.given}" if self.indexes else "")

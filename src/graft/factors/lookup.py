@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from graft.distributions.supports import Finite
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Argument, Call
 
@@ -62,6 +63,8 @@ def state_index(value: Tensor, argument: Argument) -> Tensor:
     """Integer states of a discrete value; one that nobody described is taken for a scalar."""
     if argument.support is None:
         return value.long()
+    if isinstance(argument.support, Finite) and value.is_floating_point():
+        raise GraftError(f"{argument.name} is relaxed to weights over its states, which a table cannot look up")
     return argument.support.encode(value)
 
 

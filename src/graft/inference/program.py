@@ -6,26 +6,18 @@ Names that the guide reads resolve to evidence, then to its own, then to the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
-from torch.distributions import Distribution
 
-from graft.errors import FormulaError, GraftError
+from graft.errors import FormulaError
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Node, Variable
-from graft.graph.recurrence import Schedule, schedule
-from graft.inference.clean import Given
-from graft.inference.domain import window
+from graft.graph.recurrence import schedule
 from graft.inference.inputs_only import InputsOnly
 from graft.inference.ready import Ready
-from graft.inference.run import Runner
-from graft.inference.scoring import Scorer
 from graft.inference.settle import Situation
-from graft.inference.store import Store
-from graft.inference.tables import LogTable
-from graft.inference.values import Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,53 +79,12 @@ def join(model: FactorGraph, guide: FactorGraph) -> Program:
     return program
 
 
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """One run of a guide beside its model.
-
-    Attributes:
-        situation: of the model, the proposed values among what is given.
-        log_q: log-tables of the guide's conditionals at what they drew.
-        store: all values, the guide's own included.
-    """
-
-    situation: Situation
-    log_q: dict[Node, LogTable]
-    store: Store
-
-
-def propose(program: Program, situation: Situation, draw: Callable[[Distribution], Tensor]) -> Proposal:
-    """Run a guide beside its model.
-
-    Args:
-        program: the pair.
-        situation: evidence of the model's call.
-        draw: how to turn a distribution into a value.
+def readable(program: Program, values: Collection[str]) -> None:
+    """Every name that a guide reads is given by somebody.
 
     Raises:
-        GraftError: if the guide reads a random name that is neither evidence nor its own.
+        FormulaError: underlining the name that is not.
     """
-    if not program.guide.directed:
-        raise GraftError("potentials in a guide multiply conjugate factors of the model, which no engine here does")
-    values = {n: g.value for n, g in situation.given.items() if g.value is not None}
-    _readable(program, values)
-    store = Store(situation.frame, program.variables)
-    store.values = {name: Value(value) for name, value in values.items()}
-    nodes = program.producers(frozenset(values))
-    ready = _ready(program, situation, values, nodes)
-    order: Schedule = schedule(nodes, program.variables)
-    Runner(store, draw, ready).run(order)
-    scorer = Scorer(store, ready, {})
-    log_q = {}
-    for node in nodes:
-        where = window(node, program.variables, situation.frame)
-        if node.kind == "conditional" and where is not None:
-            log_q[node] = scorer.table(node, where, evidence=True)
-    proposed = {n: Given(value=store.values[n].tensor) for n in program.proposes if n not in values}
-    return Proposal(replace(situation, given={**situation.given, **proposed}), log_q, store)
-
-
-def _readable(program: Program, values: Mapping[str, Tensor]) -> None:
     for node in program.guide.nodes:
         for term in node.reads:
             own = program.guide.variables[term.name].nodes
@@ -144,7 +95,7 @@ def _readable(program: Program, values: Mapping[str, Tensor]) -> None:
             raise node.fail(f"the guide reads {term.name}, which {what}", term)
 
 
-def _ready(
+def ready_of(
     program: Program, situation: Situation, values: Mapping[str, Tensor], nodes: list[Node]
 ) -> dict[Node, Ready]:
     """Factors of the guide that read only evidence, and of the model that read only inputs, called once."""

@@ -6,6 +6,7 @@ from graft.factors.maximise_prior import PseudoCounts as PseudoCounts
 from graft.objectives.elbo import ELBO as ELBO
 from graft.objectives.em import EM as EM
 from graft.objectives.em_stepwise import StepwiseEM as StepwiseEM
+from graft.objectives.importance import ImportanceWeighted as ImportanceWeighted
 from graft.objectives.likelihood import Likelihood as Likelihood
 from graft.objectives.marginal_loss import MarginalLoss as MarginalLoss
 from graft.objectives.max_margin import MaxMargin as MaxMargin
@@ -15,6 +16,7 @@ __all__ = [
     "ELBO",
     "EM",
     "GaussianPrior",
+    "ImportanceWeighted",
     "Likelihood",
     "MarginalLoss",
     "MaxMargin",

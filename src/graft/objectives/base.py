@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,16 +37,52 @@ class Objective(nn.Module, ABC):
             GraftError: if the batch is empty, or the loss is not finite; the part at fault is named.
         """
         parts = self.terms(batch)
-        total = torch.stack(torch.broadcast_tensors(*parts.values())).sum(0)
-        if total.numel() == 0:
+        whole = total(list(parts.values()))
+        if whole.numel() == 0:
             raise GraftError("the batch is empty: there is nothing to take the mean of")
-        loss = -total.mean()
-        means = {name: part.detach().mean() for name, part in parts.items()}
-        if not bool(torch.isfinite(loss)):
+        loss = -whole.mean()
+        means = Means(parts)
+        # another device is not waited for: `fit` looks there
+        if loss.device.type == "cpu" and not torch.compiler.is_compiling() and not math.isfinite(loss.item()):
             worst = next((name for name, mean in means.items() if not bool(torch.isfinite(mean))), "the sum")
             raise GraftError(f"the loss is {loss.item()}: {worst} is {means.get(worst, loss.detach())}")
         loss.terms = means  # type: ignore[attr-defined]
         return loss
+
+
+class Means(Mapping[str, Tensor]):
+    """The mean of each part of a loss, detached; computed when it is read.
+
+    Args:
+        parts: by name, of shape batch or broadcast to it.
+
+    Example:
+        >>> dict(Means({"a": torch.tensor([1.0, 3.0])}))
+        {'a': tensor(2.)}
+    """
+
+    def __init__(self, parts: Mapping[str, Tensor]) -> None:
+        self._parts = {name: part.detach() for name, part in parts.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._parts[name].mean()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def total(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors, broadcast against each other."""
+    found = parts[0]
+    for part in parts[1:]:
+        found = found + part
+    return found
 
 
 class OfModel(Objective):

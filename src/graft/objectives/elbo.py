@@ -1,89 +1,196 @@
-"""The evidence lower bound, by reparameterised draws from a guide."""
+"""The evidence lower bound."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.distributions import Distribution
 
 from graft.errors import GraftError
-from graft.inference.arguments import BUDGET
-from graft.inference.plan import make
-from graft.inference.problem import pose
-from graft.inference.program import join, propose
-from graft.inference.settle import settle
-from graft.inference.sweep import sweep
-from graft.model import Model
-from graft.objectives.base import Objective, split
-from graft.ops.dense import sum_from
+from graft.graph.nodes import Node
+from graft.objectives.base import total
+from graft.objectives.estimators.base import Estimator, Signal
+from graft.objectives.guided import GuidedObjective, Reached, Run, zero_valued
+from graft.objectives.schedules import Schedule, as_schedule
+
+FORMS = ("auto", "kl", "entropy", "joint")
 
 
-class ELBO(Objective):
-    r"""$E_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] \le \log p(x)$, one reparameterised draw per datum.
+@dataclass(frozen=True)
+class Term:
+    """One summand of the bound.
 
-    Discrete unknowns that the guide leaves out are summed exactly for each draw (a Rao-Blackwellised bound).
+    Attributes:
+        label: as in the loss's `terms`.
+        value: (extra, batch), or broadcast to it.
+        depends: draws that it depends on.
+    """
+
+    label: str
+    value: Tensor
+    depends: frozenset[str]
+
+
+class ELBO(GuidedObjective):
+    r"""$E_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] \le \log p(x)$.
+
+    Discrete unknowns that the guide leaves out are summed exactly for each draw (a Rao-Blackwellised bound). Each
+    variable has an estimator of its gradient, shown by `explain()`: reparameterised draws for real variables, all
+    states for discrete ones with few, else a score function.
+
+    Three forms of one bound, equal in mean: `"joint"` as above; `"entropy"`, $E[\log p(x, z)] + H(q)$;
+    `"kl"`, $E[\log p(x \mid z)] - \mathrm{KL}(q \| p(z))$. With `"auto"` each variable has the last of them that is
+    known in closed form.
 
     Args:
         model: p.
         guide: q; reads evidence, its own variables and the model's computed ones.
+        samples: draws of the guide for each row.
+        estimators: by variable, from `graft.objectives.estimators`.
+        form: of the bound.
+        beta: weight of what pulls the guide to the prior, a number or a schedule; 1 for the bound itself.
 
     Raises:
         FormulaError: if the guide does not fit the model.
-        GraftError: at a call, if a draw of the guide has no reparameterised gradient.
+        GraftError: an estimator does not serve its variable, or `form` is unknown; at a call, what a call of the model
+            raises, a variable that needs a guide and has none, or a closed form that is asked for and not known.
 
-    Source: Kingma & Welling 2014, eq. 3; Rezende, Mohamed & Wierstra 2014.
+    Source: Kingma & Welling 2014, eqs. 2, 3 and 7; Rezende, Mohamed & Wierstra 2014; beta, Higgins et al. 2017.
 
     Example:
         >>> import torch
         >>> from graft.factors import Gaussian
+        >>> from graft.model import Model
         >>> from torch import nn
         >>> p = Model({"z": Gaussian(dim=2), "x | z": Gaussian(nn.Linear(2, 6), dim=3)})
         >>> q = Model({"z | x": Gaussian(nn.Linear(3, 4), dim=2)})
         >>> loss = ELBO(p, q)({"x": torch.zeros(5, 3)})
         >>> loss.shape, sorted(loss.terms)
-        (torch.Size([]), ['p(x | z)', 'p(z)', 'q(z | x)'])
+        (torch.Size([]), ['-KL(z)', 'p(x | z)'])
     """
 
-    def __init__(self, model: Model, guide: Model) -> None:
-        super().__init__()
-        self.model, self.guide = model, guide
-        self.program = join(model.graph, guide.joined(model))
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        *,
+        samples: int = 1,
+        estimators: Mapping[str, Estimator] | None = None,
+        form: str = "auto",
+        beta: float | Schedule = 1.0,
+    ) -> None:
+        if form not in FORMS:
+            raise GraftError(f"form is one of {', '.join(FORMS)}, not {form!r}")
+        super().__init__(model, guide, samples, estimators)
+        self.form = form
+        self.beta = as_schedule(beta, "beta")
+        for name in self.names:
+            if self.estimator(name).lands and form in ("kl", "entropy"):
+                raise GraftError(f"{type(self.estimator(name)).__name__} of {name} is about log q drawn: form='joint'")
 
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        values, options = split(batch)
-        one = next((p for p in self.parameters() if p.is_floating_point()), None)
-        situation = settle(self.model.graph, values, like=one, **{**self._sizes(), **options})
-        proposal = propose(self.program, situation, _reparameterised)
-        problem = pose(proposal.situation)
-        frame = situation.frame
-        plan = make(problem, BUDGET)
-        tables = problem.tables()
-        parts = {}
-        if problem.unknowns or not self.model.graph.directed:
-            parts["log p"] = sweep(problem, plan, tables).value
-            if not self.model.graph.directed:
-                raise GraftError("the bound of a model with potentials needs its normaliser, which is not built")
-        else:
-            for sketch, table in zip(problem.sketches, tables, strict=True):
-                parts[f"p({sketch.node})"] = sum_from(table.dense(frame, problem.sizes), frame.rank)
-        for node, table in proposal.log_q.items():
-            parts[f"q({node})"] = -sum_from(table.dense(frame, frame.sizes), frame.rank)
-        return {name: part.expand(frame.batch) for name, part in parts.items()}
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        return self.parts(self.run(batch))
 
-    def draw(self, path: Any = None) -> Any:
-        """The diagram of the model with its guide dashed; see `Model.draw`."""
-        return self.model.draw(self.guide, path)
+    def parts(self, run: Run) -> dict[str, Tensor]:
+        """The bound of a run of the guide, by factor, with the gradients that its estimators give."""
+        found = self._terms(run)
+        weight = run.weight()
+        parts: dict[str, Tensor] = {}
+        for term in found:
+            part = run.reduced(term.value, weight)
+            parts[term.label] = parts[term.label] + part if term.label in parts else part
+        for name in self.names:
+            if self.estimator(name).scores and name not in run.known:
+                self._score(run, name, found, weight, parts)
+        batch = run.trace.batch
+        return {name: part if part.shape == batch else part.expand(batch) for name, part in parts.items()}
 
-    def _sizes(self) -> dict[str, Any]:
-        return {"sizes": self.model.sizes} if self.model.sizes else {}
+    def _terms(self, run: Run) -> list[Term]:
+        trace, reached = run.trace, self.reached(run.known)
+        beta = self.beta.now(self.training)
+        found: list[Term] = []
+        closed: set[Node] = set()
+        for node in trace.guide:
+            term = self._closed(run, node, reached, closed)
+            name = node.head.name
+            if term is None:
+                value = -self._log_q(run, node)
+                term = Term(f"-q({node})", value, reached.of(node) | {name})
+            found.append(_scaled(term, beta))
+        if trace.unknown or not self.program.model.directed:
+            if beta != 1.0:
+                raise GraftError(f"beta weighs single factors, but {', '.join(trace.unknown)} are summed out of them")
+            found.append(Term("log p", trace.log_joint(), frozenset(trace.draws)))
+            return found
+        for node in trace.model:
+            if node not in closed:
+                term = Term(f"p({node})", trace.log_p(node), reached.of(node))
+                found.append(_scaled(term, beta) if node.head.name in trace.draws else term)
+        return found
+
+    def _closed(self, run: Run, node: Node, reached: Reached, closed: set[Node]) -> Term | None:
+        """Minus the divergence to the prior, or the entropy, where the form asks for it and it is known."""
+        name, trace = node.head.name, run.trace
+        if self.form == "joint" or self.estimator(name).lands:
+            return None
+        if self.form == "entropy":
+            entropy = trace.entropy(node)
+            if entropy is None:
+                raise GraftError(f"{node}: the entropy has no closed form; use form='auto' or 'joint'")
+            return Term(f"H({node})", entropy, reached.of(node, head=False))
+        twin = None if trace.unknown else _twin(run, node)
+        twin = twin if twin is not None and reached.settled(twin) else None
+        found = None if twin is None else trace.kl(node, twin)
+        if found is None or twin is None:
+            if self.form == "kl":
+                raise GraftError(f"{node}: no divergence to the prior of {name} in closed form; use form='auto'")
+            return None
+        closed.add(twin)
+        on = reached.of(node, head=False) | reached.of(twin, head=False)
+        return Term(f"-KL({node.head})", -found, on)
+
+    def _log_q(self, run: Run, node: Node) -> Tensor:
+        """The log-density of a draw, without the parts of its gradient whose mean is zero if the estimator says so."""
+        estimator, log_q = self.estimator(node.head.name), run.trace.log_q(node)
+        if estimator.scores:
+            return log_q.detach()
+        return log_q - zero_valued(run.trace.direct(node)) if estimator.lands else log_q
+
+    def _score(self, run: Run, name: str, terms: list[Term], weight: Tensor | None, parts: dict[str, Tensor]) -> None:
+        """Add what a score-function estimator gives, of value zero."""
+        mine = [term.value.detach() for term in terms if name in term.depends]
+        cost = run.spread(total(mine))
+        fixed = None if weight is None else weight.detach()
+        signal = Signal(cost, fixed, run.samples, run.evidence, len(run.trace.batch))
+        log_q = run.spread(total([run.trace.log_q(node) for node in run.nodes(name)]))
+        found = self.estimator(name).parts(log_q, signal)
+        score = found.score if found.control is None else found.score - found.control
+        parts[f"score({name})"] = zero_valued(_summed(run, score))
+        if found.baseline is not None:
+            parts[f"baseline({name})"] = -zero_valued(run.reduced(found.baseline, fixed))
 
 
-def _reparameterised(dist: Distribution) -> Tensor:
-    if not dist.has_rsample:
-        raise GraftError(
-            f"{type(dist).__name__} has no reparameterised draws, which this bound needs: leave the variable out of "
-            "the guide, so that it is summed exactly"
-        )
-    return dist.rsample()
+def _summed(run: Run, part: Tensor) -> Tensor:
+    """Over enumerated states (whose weights are in it) and the mean over samples."""
+    part = run.spread(part)
+    if run.enumerated:
+        part = part.sum(tuple(range(len(run.enumerated))))
+    return part if run.samples is None else part.mean(0)
+
+
+def _scaled(term: Term, beta: float) -> Term:
+    return term if beta == 1.0 else Term(term.label, term.value * beta, term.depends)
+
+
+def _twin(run: Run, node: Node) -> Node | None:
+    """The conditional of the model that stands where a factor of the guide stands."""
+    variable = run.objective.program.model.variables.get(node.head.name)
+    if variable is None or variable.potentials:
+        return None
+    same = [other for other in run.trace.model if other.head.name == node.head.name]
+    ours = run.nodes(node.head.name)
+    if len(same) != len(ours):
+        return None
+    return next((other for other in same if other.head.indices == node.head.indices), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from graft.factors.maximise_prior import Prior
 from graft.graph.nodes import Node
 from graft.inference.expected import Expectation, Standing
 from graft.inference.how_many import positive
+from graft.objectives.em_chain import recognised
 from graft.objectives.em_forms import maximisers
 from graft.objectives.em_run import Batches, EMRun, Prepared, climb
 from graft.objectives.likelihood import Likelihood
@@ -152,7 +154,8 @@ class EM(Likelihood):
         """What of the E-step of a batch does not depend on parameters."""
         values, options = told(batch, "EM")
         expectation = Expectation(self.model.settled(values, **options), lambda node: self._of(node) is not None)
-        return Prepared(batch, expectation, {node: self._cases(one) for node, one in expectation.standing.items()})
+        cases = {node: self._cases(one) for node, one in expectation.standing.items()}
+        return Prepared(batch, expectation, cases, recognised(expectation, cases, self._by))
 
     def counted(self, prepared: Prepared) -> tuple[Tensor, dict[Node, Tensor]]:
         """The log-likelihood, shape batch, and the expected counts of each factor in the shape of its log-table."""
@@ -160,16 +163,21 @@ class EM(Likelihood):
         return prepared.expectation.counts(lambda standing: self._by(standing.node).log_table(cases[standing.node]))
 
     def _add(self, total: Expected, prepared: Prepared) -> None:
-        log_z, counts = self.counted(prepared)
-        for node, one in prepared.cases.items():
-            own = self._by(node)
-            found, place = own.statistics(counts[node], one), id(node.module)
+        quick = None if prepared.chain is None or self._free() else prepared.chain.expect()
+        if quick is None:
+            log_z, counts = self.counted(prepared)
+            likelihood = float(log_z.double().sum())
+            found = {node: self._by(node).statistics(counts[node], one) for node, one in prepared.cases.items()}
+            if self._free():
+                total.counts.append((prepared.batch, counts))
+        else:
+            likelihood, found = quick
+        for node, one in found.items():
+            place = id(node.module)
             before = total.statistics.get(place)
-            total.statistics[place] = found if before is None else own.joined(before, found)
-        if self._free():
-            total.counts.append((prepared.batch, counts))
-        total.log_likelihood += float(log_z.double().sum())
-        total.rows += log_z.numel()
+            total.statistics[place] = one if before is None else self._by(node).joined(before, one)
+        total.log_likelihood += likelihood
+        total.rows += prod(prepared.expectation.problem.frame.batch)
 
     def blended(self, before: Expected | None, found: Expected, rate: float, scale: float) -> Expected:
         """Running statistics: those before times 1 - rate, and new ones times rate and scale."""

@@ -13,6 +13,7 @@ from graft.factors.maximise import Cases
 from graft.graph.nodes import Node
 from graft.inference.expected import Expectation
 from graft.inference.how_many import positive
+from graft.objectives.em_chain import ChainStep
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Prepared:
         batch: as the user gave it.
         expectation: its plan, and where each factor stands.
         cases: of the factors with a closed form.
+        chain: a faster way to the same, where there is one.
     """
 
     batch: Mapping[str, Any]
     expectation: Expectation
     cases: dict[Node, Cases]
+    chain: ChainStep | None = None
 
 
 class Batches:

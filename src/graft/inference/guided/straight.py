@@ -1,0 +1,244 @@
+"""Programs without axes: factors called one after the other on plain tensors, in an order found once.
+
+This is the path of autoencoders and belief nets. Nothing is built for a call but the tensors themselves: no frame, no
+windows, no distribution objects. What it computes is what `general` computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graft.distributions.density import Density
+from graft.distributions.density_families import density_of
+from graft.errors import GraftError, ShapeError
+from graft.factors.base import Call, Conditional, Function
+from graft.graph.nodes import Node, Variable
+from graft.graph.parse import EXISTENCE
+from graft.graph.recurrence import Loop, schedule
+from graft.inference.calls import arguments, complaint
+from graft.inference.guided.trace import Drawer, Trace
+from graft.inference.program import Program
+
+
+@dataclass(frozen=True)
+class Step:
+    """One factor, ready to be called.
+
+    Attributes:
+        node: the factor.
+        reads: names of what it reads.
+        calls: how to read its inputs, by the number of their leading dimensions.
+        only_evidence: it reads nothing but what the call gives.
+    """
+
+    node: Node
+    reads: tuple[str, ...]
+    calls: tuple[Call, ...]
+    only_evidence: bool
+
+
+class Straight:
+    """A program that runs straight through.
+
+    Args:
+        program: model and guide.
+        known: names of evidence.
+        ranks: of leading dimensions that may occur.
+    """
+
+    def __init__(self, program: Program, known: frozenset[str], ranks: int = 8) -> None:
+        self.program, self.known = program, known
+        variables = program.variables
+        order = [node for node in schedule(program.producers(known), variables) if isinstance(node, Node)]
+        self.makes = tuple(_step(node, variables, known, ranks) for node in order)
+        inputs = frozenset(program.model.inputs) & known
+        scored = [node for node in program.model.nodes if node.kind == "conditional"]
+        self.scores = tuple(_step(node, variables, inputs, ranks) for node in scored)
+
+    def run(
+        self, given: Mapping[str, Tensor], batch: tuple[int, ...], extra: tuple[int, ...], drawer: Drawer, check: bool
+    ) -> StraightTrace:
+        """Run the guide.
+
+        Args:
+            given: evidence and inputs, (batch, event).
+            batch: shape of the data's leading dimensions.
+            extra: dimensions to be drawn before it.
+            drawer: makes values.
+            check: look at every shape; once for every kind of batch is enough.
+        """
+        trace = StraightTrace(self, given, batch, extra, check)
+        for step in self.makes:
+            trace.make(step, drawer)
+        return trace
+
+
+def serves(program: Program, known: frozenset[str]) -> bool:
+    """Whether a program has no axes, no potentials and no loops, and nothing is left to be summed out."""
+    variables = program.variables
+    if any(v.axes for v in variables.values()) or not program.model.directed or not program.guide.directed:
+        return False
+    nodes = (*program.model.nodes, *program.guide.nodes)
+    if any(term.name in EXISTENCE for node in nodes for term in node.formula.right):
+        return False
+    if program.model.scored or any(isinstance(step, Loop) for step in schedule(program.producers(known), variables)):
+        return False
+    return all(name in known or name in program.proposes for name in program.model.random)
+
+
+def _step(node: Node, variables: Mapping[str, Variable], known: frozenset[str], ranks: int) -> Step:
+    told = arguments(node.reads, variables)
+    only = all(term.name in known for term in node.reads)
+    calls = tuple(Call(rank if node.reads else 0, told, as_given=only and bool(node.reads)) for rank in range(ranks))
+    return Step(node, tuple(term.name for term in node.reads), calls, only)
+
+
+class StraightTrace(Trace):
+    """See `Trace`; log-factors are computed when they are asked for."""
+
+    def __init__(
+        self,
+        plan: Straight,
+        given: Mapping[str, Tensor],
+        batch: tuple[int, ...],
+        extra: tuple[int, ...],
+        check: bool,
+    ) -> None:
+        self.plan, self.batch, self.extra, self.check = plan, batch, extra, check
+        self.values: dict[str, Tensor] = dict(given)
+        #: names whose values lack the extra dimensions
+        self.flat: set[str] = set(given)
+        self.draws: dict[str, Tensor] = {}
+        self.guide = tuple(step.node for step in plan.makes if step.node.kind == "conditional")
+        self.model = tuple(step.node for step in plan.scores)
+        self.unknown = ()
+        self._steps = {step.node: step for step in (*plan.makes, *plan.scores)}
+        self._densities: dict[Node, Density] = {}
+
+    def make(self, step: Step, drawer: Drawer) -> None:
+        """Compute or draw one value."""
+        node, lead = step.node, self.extra + self.batch
+        if node.kind == "function":
+            inputs, rank = self._inputs(step)
+            out = self._called(step, inputs, rank)
+            self._put_function(step, out, rank)
+            return
+        value = drawer(node, self.density(node), lead)
+        self.values[node.head.name] = self.draws[node.head.name] = value
+
+    def density(self, node: Node) -> Density:
+        """The distribution of a factor at what it reads."""
+        found = self._densities.get(node)
+        if found is None:
+            step = self._steps[node]
+            inputs, rank = self._inputs(step)
+            found = self._densities[node] = self._called(step, inputs, rank)
+            if self.check:
+                self._fits(node, found, rank)
+        return found
+
+    def log_q(self, node: Node) -> Tensor:
+        return self.density(node).log_prob(self.values[node.head.name])
+
+    def direct(self, node: Node) -> Tensor:
+        step, value = self._steps[node], self.values[node.head.name].detach()
+        inputs, rank = self._inputs(step)
+        if not any(value.requires_grad for value in inputs):
+            return self.density(node).log_prob(value)
+        density: Density = self._called(step, tuple(value.detach() for value in inputs), rank)
+        return density.log_prob(value)
+
+    def log_p(self, node: Node) -> Tensor:
+        value = self.values[node.head.name]
+        density = self.density(node)
+        return density.log_prob(value)
+
+    def log_joint(self) -> Tensor:
+        parts = [self.log_p(node) for node in self.model]
+        return torch.stack(torch.broadcast_tensors(*parts)).sum(0)
+
+    def kl(self, guide: Node, model: Node) -> Tensor | None:
+        return self.density(guide).kl(self.density(model))
+
+    def entropy(self, node: Node) -> Tensor | None:
+        return self.density(node).entropy()
+
+    def _inputs(self, step: Step) -> tuple[tuple[Tensor, ...], int]:
+        """What a factor reads, all with as many leading dimensions, and their number."""
+        full, flat = len(self.extra) + len(self.batch), len(self.batch)
+        if not self.extra or all(name in self.flat for name in step.reads):
+            return tuple(self.values[name] for name in step.reads), flat
+        ahead = (None,) * len(self.extra)
+        return tuple(self.values[n][ahead] if n in self.flat else self.values[n] for n in step.reads), full
+
+    def _called(self, step: Step, inputs: tuple[Tensor, ...], rank: int) -> Any:
+        node = step.node
+        try:
+            return _call(node, inputs, step.calls[rank])
+        except (RuntimeError, ValueError) as error:
+            raise complaint(node, node.reads, inputs, error) from error
+
+    def _put_function(self, step: Step, out: Any, rank: int) -> None:
+        name = step.node.head.name
+        if not isinstance(out, Tensor):
+            raise ShapeError(f"{step.node}: the function returned {type(out).__name__}, not a tensor")
+        lead = self.batch if rank == len(self.batch) else self.extra + self.batch
+        if self.check:
+            self._function_fits(step.node, out, rank, lead)
+        if tuple(out.shape[:rank]) != lead:
+            out = out.expand((*lead, *out.shape[rank:]))
+        self.values[name] = out
+        if rank == len(self.batch):
+            self.flat.add(name)
+
+    def _function_fits(self, node: Node, out: Tensor, rank: int, lead: tuple[int, ...]) -> None:
+        support = self.plan.program.variables[node.head.name].support
+        event = int(out.is_floating_point()) if support is None else support.event_rank
+        if out.dim() != rank + event or not _spreads(tuple(out.shape[:rank]), lead):
+            raise ShapeError(f"{node}: the function returned {tuple(out.shape)}, where {lead} and an event were due")
+        if support is not None and tuple(out.shape[rank:]) != support.event_shape:
+            raise ShapeError(f"{node}: event shape {tuple(out.shape[rank:])}, but {node.head.name} is {support}")
+
+    def _fits(self, node: Node, density: Density, rank: int) -> None:
+        """Shapes of a distribution against support, batch and the value it is asked about.
+
+        Raises:
+            ShapeError: naming the formula, the shapes and the rule.
+        """
+        name = node.head.name
+        lead = self.batch if rank == len(self.batch) else self.extra + self.batch
+        support = self.plan.program.variables[name].support
+        if support is not None and density.event != support.event_shape:
+            raise ShapeError(f"{node}: event shape {density.event}, but {name} is {support}")
+        if not _spreads(density.leading, lead):
+            raise ShapeError(f"{node}: the distribution has leading shape {density.leading}, which does not fit {lead}")
+        value = self.values.get(name)
+        event = None if value is None or support is not None else tuple(value.shape[value.dim() - density.event_rank :])
+        if event is not None and event != density.event:
+            rule = "model and guide, or model and data, disagree"
+            raise ShapeError(f"{node}: event shape {density.event}, but {name} has {event}: {rule}")
+
+
+def _call(node: Node, inputs: tuple[Tensor, ...], call: Call) -> Any:
+    module: Callable[..., Any] = node.module
+    if isinstance(module, Conditional):
+        return module.density(inputs, call)
+    if isinstance(module, Function):
+        return module.compute(inputs, call)
+    out = module(*inputs)
+    if node.kind == "function":
+        return out
+    if not isinstance(out, torch.distributions.Distribution):
+        raise GraftError(f"{node}: the module returned {type(out).__name__}, not a distribution")
+    return density_of(out)
+
+
+def _spreads(shape: tuple[int, ...], lead: tuple[int, ...]) -> bool:
+    """Whether a leading shape broadcasts to another."""
+    own = lead[len(lead) - len(shape) :]
+    return len(shape) <= len(lead) and all(a in (1, b) for a, b in zip(shape, own, strict=True))

@@ -1,0 +1,151 @@
+"""Baselines: what is taken off the signal of a score-function estimator without changing its mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from graft.errors import GraftError
+from graft.objectives.estimators.base import Signal
+
+
+class Baseline(nn.Module):
+    """A guess of the signal that does not look at the draw it belongs to.
+
+    Attributes:
+        learns: it has parameters, fitted by least squares beside the rest.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def guess(self, signal: Signal) -> Tensor:
+        """The guess, broadcast to the cost."""
+        raise NotImplementedError
+
+    def see(self, signal: Signal) -> None:
+        """Learn from a signal, after the guess."""
+
+
+class RunningAverage(Baseline):
+    """The mean of past signals.
+
+    Args:
+        decay: how much of the past is kept at each step.
+
+    Raises:
+        GraftError: decay does not lie in [0, 1).
+
+    Source: Williams 1992, section 5.
+
+    Example:
+        >>> average = RunningAverage(0.9)
+        >>> signal = Signal(torch.tensor([2.0, 4.0]), None, None, {})
+        >>> average.guess(signal), average.see(signal), average.guess(signal)
+        (tensor(0.), None, tensor(3.))
+    """
+
+    mean: Tensor
+    steps: Tensor
+
+    def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise GraftError(f"decay lies in [0, 1), it is not {decay!r}")
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def guess(self, signal: Signal) -> Tensor:
+        # the start counts nothing: a mean of k steps is divided by the weight they have
+        found = self.mean / (1 - self.decay ** self.steps.to(self.mean.dtype)).clamp_min(1e-12)
+        return found.to(signal.cost.dtype)
+
+    def see(self, signal: Signal) -> None:
+        if not self.training or not signal.cost.numel():
+            return
+        with torch.no_grad():
+            self.mean.mul_(self.decay).add_(signal.cost.mean().to(self.mean.dtype) * (1 - self.decay))
+            self.steps.add_(1)
+
+
+class InputDependent(Baseline):
+    """A network of the evidence, and the running average of what it leaves, divided by its running spread.
+
+    Args:
+        net: reads the evidence `of` and returns one number a row, shape (batch, 1) or (batch,).
+        of: name of the evidence that it reads.
+        decay: of the running averages.
+        normalise: divide the signal by its running standard deviation where that is above one: the gradient of this
+            variable is then a scaled one.
+
+    Raises:
+        GraftError: at a call, if `of` is no evidence, or the network returns another shape.
+
+    Source: Mnih & Gregor 2014, sections 2.3.1 and 2.3.2.
+
+    Example:
+        >>> InputDependent(nn.Linear(3, 1), "x").learns
+        True
+    """
+
+    learns = True
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    def __init__(self, net: nn.Module, of: str, decay: float = 0.8, normalise: bool = False) -> None:
+        super().__init__()
+        self.net, self.of, self.decay, self.normalise = net, of, decay, normalise
+        for name in ("mean", "square"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def guess(self, signal: Signal) -> Tensor:
+        if self.of not in signal.evidence:
+            raise GraftError(f"the baseline reads {self.of}, which is no evidence of this call")
+        out = self.net(signal.evidence[self.of])
+        batch = signal.cost.shape[signal.cost.dim() - signal.rank :]
+        if tuple(out.shape) not in (tuple(batch), (*batch, 1)):
+            raise GraftError(f"the baseline's network returned {tuple(out.shape)}, not one number a row {tuple(batch)}")
+        return out.reshape(batch) + self._mean().to(out.dtype)
+
+    def spread(self) -> Tensor:
+        """The standard deviation that the signal is divided by, at least one."""
+        if not self.normalise:
+            return torch.ones_like(self.square)
+        weight = (1 - self.decay ** self.steps.to(self.square.dtype)).clamp_min(1e-12)
+        return (self.square / weight).sqrt().clamp_min(1.0)
+
+    def see(self, signal: Signal) -> None:
+        if not self.training or not signal.cost.numel():
+            return
+        with torch.no_grad():
+            left = (signal.cost - self.guess(signal) + self._mean().to(signal.cost.dtype)).to(self.mean.dtype)
+            self.mean.mul_(self.decay).add_(left.mean() * (1 - self.decay))
+            self.square.mul_(self.decay).add_((left - self._mean()).square().mean() * (1 - self.decay))
+            self.steps.add_(1)
+
+    def _mean(self) -> Tensor:
+        return self.mean / (1 - self.decay ** self.steps.to(self.mean.dtype)).clamp_min(1e-12)
+
+
+class LeaveOneOut(Baseline):
+    r"""The mean of the other samples' signals, $b_l = \frac{1}{L-1} \sum_{m \ne l} f_m$.
+
+    Raises:
+        GraftError: at a call, if there is one sample only.
+
+    Source: Mnih & Rezende 2016, section 2.4; Kool, van Hoof & Welling 2019.
+
+    Example:
+        >>> LeaveOneOut().guess(Signal(torch.tensor([1.0, 2.0, 6.0]), None, 0, {}))
+        tensor([4.0000, 3.5000, 1.5000])
+    """
+
+    def guess(self, signal: Signal) -> Tensor:
+        if signal.samples is None or signal.cost.shape[signal.samples] < 2:
+            raise GraftError("LeaveOneOut compares samples: ask for samples=2 or more")
+        count = signal.cost.shape[signal.samples]
+        return (signal.cost.sum(signal.samples, keepdim=True) - signal.cost) / (count - 1)

@@ -1,0 +1,210 @@
+"""What objectives of a model and a guide share: the program, an estimator for every variable, a run on a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from graft.distributions.density import Density
+from graft.errors import GraftError
+from graft.graph.nodes import Node, Variable
+from graft.graph.recurrence import Loop
+from graft.inference.guided import general
+from graft.inference.guided.dependence import apart, depends, loops_of, reach
+from graft.inference.guided.trace import Trace
+from graft.inference.how_many import positive
+from graft.inference.program import join
+from graft.model import Model
+from graft.objectives.base import Objective
+from graft.objectives.estimators.base import Estimator
+from graft.objectives.estimators.choose import chosen
+from graft.objectives.estimators.enumeration import laid_out
+from graft.objectives.intake import Intake
+from graft.objectives.treatments import Treatments, treatments
+from graft.objectives.truth import is_model
+
+
+class GuidedObjective(Objective):
+    """An objective of a model p and a guide q.
+
+    Args:
+        model: p.
+        guide: q.
+        samples: draws of the guide for each row.
+        estimators: by variable; what is not named is chosen.
+        several: the objective is a bound of several samples.
+    """
+
+    def __init__(
+        self, model: Any, guide: Any, samples: Any, estimators: Mapping[str, Estimator] | None, several: bool = False
+    ) -> None:
+        super().__init__()
+        who = type(self).__name__
+        is_model(model, who)
+        if not isinstance(guide, Model):
+            raise GraftError(f"{who} takes a guide second, a Model, not {type(guide).__name__}")
+        self.model, self.guide = model, guide
+        self.samples = positive(samples, "samples")
+        self.program = join(model.graph, guide.joined(model))
+        drawn = [name for name in self.program.proposes if not self.program.guide.variables[name].is_computed]
+        found = chosen(self.program, drawn, dict(estimators or {}), self.samples, several)
+        self.names = tuple(found)
+        self.chosen = nn.ModuleList(found.values())
+        self.intake = Intake(model, self.program)
+        self._reached: dict[frozenset[str], Reached] = {}
+
+    def estimator(self, name: str) -> Estimator:
+        """How the gradient of a variable is estimated."""
+        found = self.chosen[self.names.index(name)]
+        assert isinstance(found, Estimator)
+        return found
+
+    def explain(self, *given: str) -> Treatments:
+        """How each variable is dealt with, and by which estimator; prints as a table.
+
+        Args:
+            given: names that a batch holds; if none are named, what neither guide nor planner makes.
+
+        Raises:
+            GraftError: a name is no variable of the model.
+        """
+        return treatments(self.program, dict(zip(self.names, self.chosen, strict=True)), given)  # type: ignore[arg-type]
+
+    def draw(self, path: Any = None) -> Any:
+        """The diagram of the model with its guide dashed; see `Model.draw`."""
+        return self.model.draw(self.guide, path)
+
+    def run(self, batch: Any, samples: int | None = None, values: Mapping[str, Tensor] | None = None) -> Run:
+        """Run the guide on a batch.
+
+        Args:
+            batch: values and evidence by name, and possibly `lengths`, `mask` or `sizes`.
+            samples: in place of the objective's own.
+            values: of the guide's variables, to be scored instead of drawn.
+
+        Raises:
+            GraftError: wrong names, shapes or values; a variable that needs a guide and has none.
+        """
+        taken = self.intake.take(batch)
+        count = self.samples if samples is None else samples
+        run = Run(self, taken.known, count, values)
+        if taken.straight is not None:
+            trace: Trace = taken.straight.run(taken.values, taken.batch, run.extra, run.drawn, taken.new)
+        else:
+            relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes) if values is None else frozenset()
+            trace = general.run(self.program, taken.situation, run.extra, run.drawn, relaxed)
+        run.trace = trace
+        run.evidence = taken.values
+        return run
+
+    def reached(self, known: frozenset[str]) -> Reached:
+        """What depends on which draws, where these names are evidence."""
+        if known not in self._reached:
+            self._reached[known] = Reached(reach(self.program, known), loops_of(self.program, known))
+        return self._reached[known]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What depends on which draws.
+
+    Attributes:
+        by: the draws that each value depends on, by name.
+        loops: the recurrences of the program.
+    """
+
+    by: Mapping[str, frozenset[str]]
+    loops: tuple[Loop, ...]
+
+    def of(self, node: Node, head: bool = True) -> frozenset[str]:
+        """The draws that a log-factor depends on; without its head, those that its parameters depend on."""
+        return depends(node, self.by, head)
+
+    def settled(self, node: Node) -> bool:
+        """Whether what a conditional reads is settled before its variable is drawn."""
+        return all(apart(term, node.head.name, self.by, self.loops) for term in node.reads)
+
+
+class Run:
+    """One run of an objective's guide: dimensions, weights, the trace.
+
+    Attributes:
+        extra: one dimension for each enumerated variable, then that of samples if there are several.
+        enumerated: names, in the order of their dimensions.
+        samples: the dimension of samples; None if there is one draw.
+    """
+
+    trace: Trace
+    evidence: Mapping[str, Tensor]
+
+    def __init__(
+        self,
+        objective: GuidedObjective,
+        known: frozenset[str],
+        samples: int,
+        values: Mapping[str, Tensor] | None,
+    ) -> None:
+        self.objective, self.known, self.values = objective, known, values
+        variables = objective.program.model.variables
+        states = {}
+        if values is None:
+            for name in objective.names:
+                count = objective.estimator(name).states(variables[name].support) if name not in known else None
+                if count is not None:
+                    states[name] = count
+        self.enumerated = tuple(states)
+        self.samples = len(states) if samples > 1 else None
+        self.extra = tuple(states.values()) + ((samples,) if samples > 1 else ())
+
+    def drawn(self, node: Node, density: Density, lead: tuple[int, ...]) -> Tensor:
+        """A value for one factor of the guide."""
+        name = node.head.name
+        if self.values is not None:
+            return self.values[name].expand((*lead, *density.event))
+        if name in self.enumerated:
+            support = self._variable(name).support
+            assert support is not None
+            return laid_out(support, self.enumerated.index(name), lead)
+        value = self.objective.estimator(name).draw(density, lead) if name in self.objective.names else None
+        if value is None:
+            raise GraftError(f"{name} is drawn by the guide, but nothing says how")
+        return value
+
+    def weight(self) -> Tensor | None:
+        """The probability of each cell of enumerated states, (extra, batch); None if nothing is enumerated."""
+        if not self.enumerated:
+            return None
+        parts = [self.trace.log_q(node) for node in self.trace.guide if node.head.name in self.enumerated]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total.exp().expand(self.extra + self.trace.batch)
+
+    def spread(self, part: Tensor) -> Tensor:
+        """A log-factor at every cell, (extra, batch)."""
+        return part.expand(self.extra + self.trace.batch)
+
+    def nodes(self, name: str) -> list[Node]:
+        """The factors of the guide that drew a variable."""
+        return [node for node in self.trace.guide if node.head.name == name]
+
+    def reduced(self, part: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean of a log-factor over draws and enumerated states: shape batch."""
+        rank = len(self.trace.batch)
+        if not self.extra or part.dim() <= rank:
+            return part
+        part = self.spread(part)
+        if weight is not None:
+            part = (part * weight).sum(tuple(range(len(self.enumerated))))
+        return part if self.samples is None else part.mean(0)
+
+    def _variable(self, name: str) -> Variable:
+        return self.objective.program.model.variables[name]
+
+
+def zero_valued(part: Tensor) -> Tensor:
+    """A number that is 0 and has the gradient of `part`."""
+    return part - part.detach()

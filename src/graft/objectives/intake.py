@@ -1,0 +1,148 @@
+"""Batches as they come in: checked, typed, and matched with the way their program is run."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graft.distributions.supports import Binary, Finite
+from graft.errors import GraftError
+from graft.graph.nodes import Variable
+from graft.inference.guided import straight
+from graft.inference.guided.straight import Straight
+from graft.inference.program import Program, readable
+from graft.inference.settle import Situation
+from graft.model import Model
+from graft.objectives.truth import told
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A batch, checked.
+
+    Attributes:
+        known: names of what is fully given.
+        values: (batch, event) tensors, typed.
+        batch: shape of the leading dimensions.
+        straight: the plan, if the program runs straight through.
+        new: a batch of these names, shapes and types has not been seen before.
+    """
+
+    known: frozenset[str]
+    values: Mapping[str, Tensor]
+    batch: tuple[int, ...]
+    straight: Straight | None
+    new: bool
+    _situation: Situation | None = None
+
+    @property
+    def situation(self) -> Situation:
+        assert self._situation is not None
+        return self._situation
+
+
+class Intake:
+    """Checks the batches of one objective.
+
+    A batch of new names, shapes or types goes through every check that a call of the model makes. After that, only the
+    values of tensors that were not seen before are looked at.
+
+    Args:
+        model: whose evidence it is.
+        program: model and guide.
+    """
+
+    def __init__(self, model: Model, program: Program) -> None:
+        self.model, self.program = model, program
+        #: batch shape and plan by (name, shape, type) of what is given
+        self._kinds: dict[tuple[Any, ...], tuple[tuple[int, ...], Straight]] = {}
+        self._plans: dict[frozenset[str], Straight | None] = {}
+        #: tensors whose values were looked at, with the version they had
+        self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+
+    def take(self, batch: Any) -> Taken:
+        """Check a batch.
+
+        Raises:
+            GraftError: it is no dict; wrong names, shapes or values; a variable without a guide that needs one.
+        """
+        values, options = told(batch, "an objective")
+        if not options and all(type(value) is Tensor for value in values.values()):
+            kind = tuple((name, value.shape, value.dtype, value.device) for name, value in values.items())
+            found = self._kinds.get(kind)
+            if found is not None and all(self._good(name, value) for name, value in values.items()):
+                typed = {name: self._typed(name, value) for name, value in values.items()}
+                return Taken(found[1].known, typed, found[0], found[1], new=False)
+            return self._settled(values, options, kind)
+        return self._settled(values, options, None)
+
+    def _settled(self, values: dict[str, Any], options: dict[str, Any], kind: tuple[Any, ...] | None) -> Taken:
+        situation = self.model.settled(values, **options)
+        known = frozenset(name for name, given in situation.given.items() if given.value is not None)
+        whole = {name: given.value for name, given in situation.given.items() if given.value is not None}
+        self._all_guided(situation, known)
+        plan = self._plan(known) if kind is not None and len(whole) == len(values) and self._plain(situation) else None
+        batch = situation.frame.batch
+        if plan is not None and kind is not None:
+            self._kinds[kind] = (batch, plan)
+        return Taken(known, whole, batch, plan, True, situation)
+
+    def _plan(self, known: frozenset[str]) -> Straight | None:
+        if known not in self._plans:
+            readable(self.program, known)
+            serves = straight.serves(self.program, known)
+            self._plans[known] = Straight(self.program, known) if serves else None
+        return self._plans[known]
+
+    @staticmethod
+    def _plain(situation: Situation) -> bool:
+        return not situation.frame.existence and all(g.cells is None for g in situation.given.values())
+
+    def _all_guided(self, situation: Situation, known: frozenset[str]) -> None:
+        """Whatever is neither given nor guided can be summed out: it is discrete."""
+        for name in self.program.model.random:
+            variable = self.program.model.variables[name]
+            if name in known or name in self.program.proposes or variable.is_discrete:
+                continue
+            raise GraftError(
+                f"{name} is latent and real, and the guide does not give it: add a factor for it, such as "
+                f'"{variable.term} | {", ".join(sorted(known)) or "..."}", or give it as evidence'
+            )
+
+    def _good(self, name: str, value: Tensor) -> bool:
+        """Whether a tensor's values may stand as they are; one that was seen is not looked at again."""
+        if torch.compiler.is_compiling():
+            return True
+        key = id(value)
+        held = self._seen.get(key)
+        if held is not None and held[0]() is value and held[1] == value._version:
+            return True
+        if not self._looked_at(self.program.model.variables[name], value):
+            return False
+        if len(self._seen) > 4096:
+            self._seen = {k: pair for k, pair in self._seen.items() if pair[0]() is not None}
+        if not value.is_inference():
+            self._seen[key] = (weakref.ref(value), value._version)
+        return True
+
+    @staticmethod
+    def _looked_at(variable: Variable, value: Tensor) -> bool:
+        support = variable.support
+        if isinstance(support, Binary) and not variable.is_input:
+            return bool(((value == 0) | (value == 1)).all())
+        if isinstance(support, Finite):
+            return not value.is_floating_point() and bool(((value >= 0) & (value < support.states)).all())
+        return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+    def _typed(self, name: str, value: Tensor) -> Tensor:
+        support = self.program.model.variables[name].support
+        if isinstance(support, Finite):
+            return value.long()
+        if isinstance(support, Binary) and not value.is_floating_point():
+            return value.to(torch.get_default_dtype())
+        return value
