@@ -5,5 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from tests.reference import checked
 
 torch.set_num_threads(1)
+checked.install()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -17,14 +17,26 @@ from graft.inference.approximate.engine import Engine
 from graft.inference.approximate.explained import explained
 from graft.inference.approximate.gibbs import Diagnostics, Drawn
 from graft.inference.arguments import limit, together
+from graft.inference.decisions import Decision, checked, element_risks, least, to_decide
 from graft.inference.draws import complete, decoded, outward, seeded
 from graft.inference.explain import Explanation
+from graft.inference.losses import ElementLoss, ZeroOne, named_loss
 from graft.inference.problem import pose
 from graft.inference.ratio import conditional, joined
 from graft.inference.settle import Situation
 from graft.structured.checks import draws_shape
 
 Values = dict[str, Tensor]
+
+_EXACT = "given(...) without using= answers it exactly if that fits the budget"
+#: What would serve, by query that no approximate engine answers.
+_SERVES = {
+    "filtered": f"the marginals given the past: {_EXACT}; or give it the evidence up to a moment",
+    "predicted": f"the marginals given the past: {_EXACT}; or give it the evidence before a moment",
+    "top_k": f"the most probable assignments: {_EXACT}; mode() gives one of high probability, Gibbs() draws many",
+    "decide": f"a loss of whole assignments: {_EXACT}; a loss over elements, such as 'hamming', goes by marginals",
+    "risk": f"the risk of whole assignments: {_EXACT}; log_prob() gives an estimate for one",
+}
 
 
 class ApproximatePosterior:
@@ -103,6 +115,85 @@ class ApproximatePosterior:
     @cached_property
     def _marginals(self) -> ApproximateMarginals:
         return ApproximateMarginals(self._situation, self._main)
+
+    @property
+    def filtered(self) -> NoReturn:
+        """Approximate engines have no marginals given the past.
+
+        Raises:
+            GraftError: always; it says what would serve.
+        """
+        raise self._exact_only("filtered")
+
+    @property
+    def predicted(self) -> NoReturn:
+        """Approximate engines have no marginals given the past.
+
+        Raises:
+            GraftError: always; it says what would serve.
+        """
+        raise self._exact_only("predicted")
+
+    def top_k(self, k: Any) -> NoReturn:
+        """Approximate engines have no list of best assignments.
+
+        Raises:
+            GraftError: always; it says what would serve.
+        """
+        raise self._exact_only("top_k")
+
+    def _exact_only(self, query: str) -> GraftError:
+        engine = type(self._engine).__name__
+        return GraftError(f"{engine} does not answer {query}, {_SERVES[query]}")
+
+    def decide(
+        self,
+        loss: str | ElementLoss | ZeroOne | Mapping[str, Any] | Callable[..., Tensor] = "hamming",
+        names: Any = None,
+        *,
+        among: Any = None,
+    ) -> Decision:
+        """The assignment of least expected loss under the engine's marginals; 0 at removed elements.
+
+        Args:
+            loss: "hamming" (`Hamming()`), `Cost(matrix)`, or a dict of such by variable.
+            names: what is decided, as in `Posterior.decide`.
+            among: for exact posteriors alone, which can list the most probable assignments.
+
+        Returns:
+            Values by name, with `.risk` (batch), an estimate.
+
+        Raises:
+            ImpossibleEvidence: naming the rows proved impossible.
+            GraftError: the loss is not over elements, or a name is of no discrete unknown.
+        """
+        if among is not None:
+            raise self._exact_only("decide")
+        found = self._over_elements(loss, "decide")
+        decision = least(
+            self.marginals, self._situation, found, to_decide(self._situation, self.marginals, found, names)
+        )
+        return Decision(decision, decision.risk, "estimate")
+
+    def risk(self, loss: str | ElementLoss | ZeroOne | Mapping[str, Any], decision: Mapping[str, Any]) -> Tensor:
+        """The expected loss of a decision under the engine's marginals, an estimate; shape batch.
+
+        Args:
+            loss: as in `decide`.
+            decision: values by name, (batch, axes, event).
+
+        Raises:
+            ImpossibleEvidence: naming the rows proved impossible.
+            GraftError: the loss is not over elements, or the decision is not of unknowns or out of range.
+        """
+        found = self._over_elements(loss, "risk")
+        return element_risks(self.marginals, self._situation, found, checked(self._situation, decision))
+
+    def _over_elements(self, loss: Any, query: str) -> Any:
+        found = named_loss(loss)
+        if isinstance(found, ZeroOne) or (callable(found) and not isinstance(found, ElementLoss)):
+            raise self._exact_only(query)
+        return found
 
     def expectation(self, f: Callable[..., Tensor], terms: str | None = None) -> Tensor:
         """E[f] of a function of discrete unknowns, as in `Posterior.expectation`.

@@ -14,6 +14,7 @@ from graft.errors import FormulaError, GraftError
 from graft.gaussian_posterior import GaussianPosterior, serves
 from graft.graph.checks import no_breach_by_name
 from graft.graph.factor_graph import FactorGraph, build
+from graft.graph.factor_list import FactorList, refuse_change
 from graft.graph.latex import latex
 from graft.inference.approximate.engine import Engine
 from graft.inference.arguments import BUDGET, limit, together
@@ -67,7 +68,12 @@ class Model(nn.Module):
         self.sizes = dict(sizes or {})
         no_breach_by_name(self.sizes, self.graph.letters, "sizes")
         # modules by place: formulas hold characters that parameter names may not
-        self.factors = nn.ModuleList(n.module for n in self.graph.nodes if isinstance(n.module, nn.Module))
+        self.factors = FactorList(n.module for n in self.graph.nodes if isinstance(n.module, nn.Module))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "factors" and name in self._modules:
+            refuse_change()
+        super().__setattr__(name, value)
 
     def forward(self, *_: Any, **__: Any) -> Tensor:
         raise GraftError("a model is not called: ask it for log_prob, given, sample or score")

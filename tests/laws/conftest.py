@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
+from tests.reference.data_folder import ABSENT, WHERE
 from tests.reference.random_models import FAMILIES
 
 #: Laws over long tables of which `make test` runs every so-manieth case, `make test-all` each.
@@ -58,7 +56,6 @@ def family(request):
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder of data sets; what needs it is skipped where it is not."""
-    folder = Path(os.environ.get("GRAFT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("the data folder is not here; GRAFT_DATA tells where")
-    return folder
+    if not WHERE.is_dir():
+        pytest.skip(ABSENT)
+    return WHERE

@@ -170,6 +170,41 @@ def test_parts_of_factors_have_tables_in_any_order():
         assert torch.allclose(found.marginals[text], exact.marginals[text], atol=1e-4)
 
 
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "max"])  # maxima are no marginals
+def test_losses_over_elements_are_decided_by_the_marginals(engine):
+    net = NETS["chain"]
+    posterior = net.model().given(net.values(0), using=ENGINES[engine])
+    decision = posterior.decide()
+    missed = 0.0
+    for name in posterior.marginals:
+        probs = posterior.marginals[name].probs
+        assert torch.equal(decision[name], probs.argmax(-1))
+        missed = missed + 1 - probs.amax(-1)
+    assert decision.kind == "estimate" and torch.allclose(decision.risk, missed)
+    assert torch.allclose(posterior.risk("hamming", decision), missed)
+
+
+#: What no approximate engine answers: the call, and what its error names.
+UNANSWERED = {
+    "filtered": (lambda p: p.filtered["a"], "filtered"),
+    "predicted": (lambda p: p.predicted["a"], "predicted"),
+    "top_k": (lambda p: p.top_k(3), r"top_k.*mode\(\)"),
+    "zero-one": (lambda p: p.decide("zero-one"), "decide.*'hamming'"),
+    "a function": (lambda p: p.decide(lambda truth, decision: truth["a"]), "decide"),
+    "among": (lambda p: p.decide(among=3), "decide"),
+    "risk": (lambda p: p.risk("zero-one", p.decide()), r"risk.*log_prob\(\)"),
+}
+
+
+@pytest.mark.parametrize("query", UNANSWERED)
+def test_what_no_engine_answers_says_what_would_serve(query):
+    call, message = UNANSWERED[query]
+    posterior = NETS["chain"].model().given(NETS["chain"].values(0), using=graft.LoopyBP())
+    with pytest.raises(graft.GraftError, match=f"LoopyBP does not answer {message}") as error:
+        call(posterior)
+    assert "without using= answers it exactly" in str(error.value)
+
+
 def test_explain_tells_engine_kind_and_convergence():
     posterior = tagger().given(x=torch.randn(2, 4, 3), using=graft.TreeReweighted())
     row = next(row for row in posterior.explain().rows if row.variable == "y[t]")
@@ -199,7 +234,7 @@ def test_bad_settings_are_refused_at_once(make, message):
     if isinstance(error.value, graft.GraftError):
         assert message in str(error.value)
     else:
-        assert type(error.value).__name__ == "TypeCheckError"
+        assert type(error.value).__name__ in ("TypeCheckError", "BeartypeCallHintParamViolation")
 
 
 def test_too_wide_a_table_is_refused_before_it_is_made():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import re
-from pathlib import Path
 
 import networkx as nx
 import pytest
+from tests.reference.data_folder import ABSENT, real
 
 from graft.data import conllu
 from graft.data.conllu import Sentence
@@ -236,14 +235,9 @@ def test_what_a_folder_lacks_is_named(names, message, tmp_path):
         conllu.load(tmp_path)
 
 
-def real_folder():
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("GRAFT_DATA", beside)) / "ud_english_ewt"
-
-
-@pytest.mark.skipif(not real_folder().is_dir(), reason="the treebank is not here; GRAFT_DATA tells where")
+@pytest.mark.skipif(not real("ud_english_ewt").is_dir(), reason=ABSENT)
 def test_the_real_treebank_is_read_word_by_word():
-    (path,) = real_folder().glob("*-dev.conllu")
+    (path,) = real("ud_english_ewt").glob("*-dev.conllu")
     sentences = conllu.read(path)
     rows = [line.split("\t") for line in path.read_text("utf-8").split("\n") if re.match(r"\d+\t", line)]
     flat = [(w, u, str(h), r) for s in sentences

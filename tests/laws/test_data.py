@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import struct
 import wave
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.reference.data_folder import ABSENT, real
 
 from graft.data import batches, digit_strings, fetch, spoken_digits, wave_files
 from graft.data.batches import SequenceData, minibatches
@@ -416,17 +416,12 @@ def test_a_missing_folder_says_what_was_expected_and_how_to_get_it(tmp_path):
 # ---- the real recordings, where they are
 
 
-def real_folder():
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("GRAFT_DATA", beside)) / "fsdd"
-
-
-@pytest.mark.skipif(not real_folder().is_dir(), reason="the recordings are not here; GRAFT_DATA tells where")
+@pytest.mark.skipif(not real("fsdd").is_dir(), reason=ABSENT)
 def test_the_real_recordings(tmp_path):
-    real = real_folder() / "recordings"
-    assert fetch.is_complete(real, fetch.SOURCES["fsdd"])
+    folder = real("fsdd") / "recordings"
+    assert fetch.is_complete(folder, fetch.SOURCES["fsdd"])
     # a quarter of them will do, for the sake of time
-    for path in (recording.path for recording in wave_files.find(real) if recording.index % 4 == 0):
+    for path in (recording.path for recording in wave_files.find(folder) if recording.index % 4 == 0):
         (tmp_path / path.name).symlink_to(path)
     splits = spoken_digits.load(tmp_path, split="speakers", sequences=(100, 30, 30))
     assert splits.train.frames.shape[1] < 150

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.reference.bulk import cases, close, drawable, given, possible, probabilities
+from tests.reference.bulk import FEW, cases, close, drawable, given, possible, probabilities
 from tests.reference.case import Case
 from torch import Tensor
 from torch.autograd import grad
@@ -64,7 +64,7 @@ def slope(one: Case, steps: list[Tensor], of: Callable[[], Tensor], width: float
 
 
 def test_gradients_are_finite_differences(family):
-    for seed, one in enumerate(cases(family)):
+    for seed, one in enumerate(cases(family, FEW)):
         steps = directions(one, seed)
         found = gradients(alive(one.model.log_prob(one.values, **one.options)), parameters(one))
         along = sum((g * s).sum() for g, s in zip(found, steps, strict=True))
@@ -74,7 +74,7 @@ def test_gradients_are_finite_differences(family):
 
 
 def test_second_derivatives_are_differences_of_first_ones(family):
-    for seed, one in enumerate(cases(family, 4)):
+    for seed, one in enumerate(cases(family, FEW)):
         steps, at = directions(one, seed), parameters(one)
 
         def along(keep: bool) -> Tensor:
@@ -87,7 +87,7 @@ def test_second_derivatives_are_differences_of_first_ones(family):
 
 
 def test_entropies_and_marginals_are_differentiable(family):
-    for seed, one in enumerate(possible(family, 4)):
+    for seed, one in enumerate(possible(family, FEW)):
         steps = directions(one, seed)
         found = gradients(given(one).entropy().sum(), parameters(one))
         along = sum((g * s).sum() for g, s in zip(found, steps, strict=True))
@@ -123,7 +123,7 @@ def test_rows_of_probability_zero_have_zero_gradient():
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
 def test_every_query_works_without_gradients(family, mode):
-    for one in drawable(family, 3):
+    for one in drawable(family, FEW):
         want = given(one)
         with mode():
             found = given(one)

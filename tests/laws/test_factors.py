@@ -638,6 +638,9 @@ ERRORS: dict[str, tuple[Callable[[], object], str]] = {
     "no components": (lambda: gf.Mixture(nn.Identity(), dim=2), "how many components"),
     "empty table": (lambda: gf.Table(), "numbers of states"),
     "infinite table": (lambda: gf.Table(values=torch.tensor([torch.inf])), "numbers or -inf"),
+    "grid without rows": (lambda: gf.Displacement(0, 3), "height of a Displacement .* not 0"),
+    "grid of less than nothing": (lambda: gf.Displacement(3, -1), "width of a Displacement .* not -1"),
+    "grid of a truth": (lambda: gf.Displacement(True, 2), "height of a Displacement .* not True"),
     "cell of no size": (lambda: gf.Recurrent(nn.Identity()), "hidden_size"),
     "cell of two sizes": (lambda: gf.Recurrent(nn.GRUCell(2, 3), dim=4), "hidden_size is 3"),
 }

@@ -3,13 +3,12 @@
 import gzip
 import io
 import math
-import os
 import random
-from pathlib import Path
 
 import pytest
 import torch
 from tests.reference import formats as reference
+from tests.reference.data_folder import ABSENT, real
 from tests.reference.formats_texts import BIF, UAI
 from torch import nn
 
@@ -121,11 +120,6 @@ def test_zeros_are_exact_also_where_float32_is_small():
         assert logs[0].item() == pytest.approx(-60 * math.log(10), rel=1e-6)
 
 
-def folder(name):
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("GRAFT_DATA", beside)) / name
-
-
 #: Published figures: nodes, edges, free parameters.
 PUBLISHED = {
     "asia": (8, 8, 18),
@@ -139,10 +133,10 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.skipif(not folder("bif").is_dir(), reason="the networks are not here; GRAFT_DATA tells where")
+@pytest.mark.skipif(not real("bif").is_dir(), reason=ABSENT)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_public_networks(name, tmp_path):
-    path = folder("bif") / f"{name}.bif.gz"
+    path = real("bif") / f"{name}.bif.gz"
     model, text = formats.read(path), gzip.decompress(path.read_bytes()).decode()
     nodes = model.graph.nodes
     free = sum(n.module.table.numel() // n.module.states * (n.module.states - 1) for n in nodes)
@@ -156,14 +150,14 @@ def test_the_public_networks(name, tmp_path):
 QUICK = {"CSP_12.uai", "Grids_12.uai", "Promedus_24.uai"}
 INSTANCES = [
     pytest.param(path.name, marks=[pytest.mark.slow] * (path.name not in QUICK))
-    for path in sorted(folder("uai").glob("*.uai"))
+    for path in sorted(real("uai").glob("*.uai"))
 ]
 
 
-@pytest.mark.skipif(not INSTANCES, reason="the instances are not here; GRAFT_DATA tells where")
+@pytest.mark.skipif(not INSTANCES, reason=ABSENT)
 @pytest.mark.parametrize("name", INSTANCES)
 def test_the_competition_instances(name, tmp_path):
-    path = folder("uai") / name
+    path = real("uai") / name
     model = formats.read(path)
     meaning = reference.uai(path.read_text())
     rows = assignments(model, 3)

@@ -2,8 +2,11 @@
 
 import gzip
 import io
+import math
+import re
 
 import pytest
+import torch
 from tests.reference.formats_texts import SPRINKLER
 
 from graft import formats
@@ -308,3 +311,86 @@ def test_results_that_are_none(result, tmp_path):
     with pytest.raises(FormatError):
         formats.write_result(formats.Result(**result), tmp_path / "a.MAR", NET)
     assert not any(tmp_path.iterdir())
+
+
+def result(**told):
+    """Made past its annotations, which these tests check."""
+    made = formats.Result()
+    for name, value in told.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+ONES = {"x0": torch.tensor(1), "x1": torch.tensor(1), "x2": torch.tensor(1)}
+NOT_TENSORS = {
+    "a number": ({"log_partition": -1.5}, "log_partition: a tensor of real numbers is expected, not float"),
+    "complex": ({"log_partition": torch.tensor(1j)}, "not torch.complex64"),
+    "infinite": ({"log_partition": torch.tensor(math.inf)}, "one log_partition is expected, not inf"),
+    "nan": ({"log_partition": torch.tensor(math.nan)}, "one log_partition is expected, not nan"),
+    "a list": ({"mode": [1, 1, 1]}, "mode: a dict of tensors by variable is expected, not list"),
+    "a state in numbers": ({"mode": {**ONES, "x1": 1}}, "mode of x1: a tensor of real numbers is expected, not int"),
+    "half a state": ({"mode": {**ONES, "x2": torch.tensor(0.5)}}, "a state of x2 is expected, from 0 to 1, not 0.5"),
+    "nan as a state": ({"mode": {**ONES, "x2": torch.tensor(math.nan)}}, "a state of x2 is expected"),
+    "a list of numbers": ({"marginals": {"x0": [0.5, 0.5]}}, "marginals of x0: a tensor of real numbers is expected"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TENSORS)
+def test_results_that_are_no_tensors(name, tmp_path):
+    told, words = NOT_TENSORS[name]
+    with pytest.raises(FormatError) as caught:
+        formats.write_result(result(**told), tmp_path / "a.MAR", NET)
+    assert words in caught.value.rule
+    assert not any(tmp_path.iterdir())
+
+
+MARKED = {
+    "uai": "MARKOV\n1\n2\n1\n1 0\n2\n1 3",
+    "bif": "variable a { type discrete [2] { p, q }; } probability ( a ) { table 0.25, 0.75; }",
+}
+
+
+@pytest.mark.parametrize("kind", MARKED)
+@pytest.mark.parametrize("opened", [io.StringIO, lambda text: io.BytesIO(text.encode())], ids=["text", "bytes"])
+def test_a_byte_order_mark_is_no_part_of_a_text(kind, opened):
+    plain, marked = (formats.read(opened(mark + MARKED[kind]), format=kind) for mark in ("", "\ufeff"))
+    (name,) = plain.graph.variables
+    assert torch.equal(plain.given().marginals[name].probs, marked.given().marginals[name].probs)
+    broken = MARKED[kind].replace("1 3", "x 3").replace("0.25", "x")
+    with pytest.raises(FormatError) as caught:
+        formats.read(opened("\ufeff" + broken), format=kind)
+    assert caught.value.line == (7 if kind == "uai" else 1)
+
+
+def diverged(factor, entry):
+    with torch.no_grad():
+        next(factor.parameters())[0] = entry
+    return factor
+
+
+#: Factors that training or a hand has spoilt, each with the formulas that need it.
+SPOILT = {
+    "a table": lambda entry: {"a, b": diverged(Table(2, 2), entry)},
+    "a conditional": lambda entry: {"a": Categorical(2), "b | a": diverged(Categorical(2, given=2), entry)},
+}
+
+
+@pytest.mark.parametrize("entry", [math.nan, math.inf])
+@pytest.mark.parametrize("factor", SPOILT)
+@pytest.mark.parametrize("suffix", ["uai", "bif", "uai.gz"])
+def test_tables_without_a_meaning_are_not_written(factor, entry, suffix, tmp_path):
+    if factor == "a table" and suffix == "bif":
+        pytest.skip("a BIF file has no potentials")
+    formulas = SPOILT[factor](entry)
+    text = re.escape(next(reversed(formulas)))
+    with pytest.raises(GraftError, match=f"{text}: the table holds NaN or plus infinity"):
+        formats.write(Model(formulas), tmp_path / f"a.{suffix}")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_row_without_a_possible_state_is_not_written(tmp_path):
+    spoilt = SPOILT["a conditional"](-math.inf)
+    with pytest.raises(GraftError, match=r"b \| a: a row of the table has no possible state"):
+        formats.write(Model(spoilt), tmp_path / "a.uai")
+    written = formats.write(Model(SPOILT["a table"](-math.inf)), tmp_path / "b.uai")
+    assert "0.0 0.0" in written.read_text()

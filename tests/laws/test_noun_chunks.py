@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from tests.reference.data_folder import ABSENT, real
 
 from graft.data import conllu
 from graft.data.conllu import Sentence
@@ -157,14 +156,9 @@ def test_an_unknown_head_is_named():
         noun_chunks(Sentence(("a", "b"), ("NOUN", "NOUN"), (0, -1), ("root", "_")))
 
 
-def real_folder():
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("GRAFT_DATA", beside)) / "ud_english_ewt"
-
-
-@pytest.mark.skipif(not real_folder().is_dir(), reason="the treebank is not here; GRAFT_DATA tells where")
+@pytest.mark.skipif(not real("ud_english_ewt").is_dir(), reason=ABSENT)
 def test_chunks_of_the_real_treebank_make_a_task_of_eleven_tags():
-    (path,) = real_folder().glob("*-dev.conllu")
+    (path,) = real("ud_english_ewt").glob("*-dev.conllu")
     seen = set()
     for sentence in conllu.read(path)[:500]:
         chunks = noun_chunks(sentence)

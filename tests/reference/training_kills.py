@@ -1,9 +1,10 @@
 """Runs of `training_run` in forked processes that are killed; a program of its own, so that it forks without threads.
 
-    python -m tests.reference.training_kills FOLDER
+    python -m tests.reference.training_kills FOLDER RANDOM CALLS
 
-Prints, as JSON, one line per way of killing: its name, how often a process was killed, and whether what was left at
-the end is exactly that of a run that nobody interrupted.
+RANDOM runs are killed at random moments, CALLS before a call that changes the disk, evenly among the first 60. Prints,
+as JSON, one line per way of killing: its name, how often a process was killed, and whether what was left at the end is
+exactly that of a run that nobody interrupted.
 """
 
 import json
@@ -21,7 +22,6 @@ torch.set_num_threads(1)
 from tests.reference.training_run import left, train  # noqa: E402
 
 SEED = 20  # of the moments; the machine's speed decides what happens in them
-RANDOM, CALLS = 20, range(1, 61, 5)
 
 
 def forked(folder, before):
@@ -98,7 +98,7 @@ def at_call(folder, call):
     return int(killed)
 
 
-def main(folder):
+def main(folder, count, calls):
     moments, expected = random.Random(SEED), folder / "whole"
     train(folder / "first")  # imports everything that is imported late
     durations = {}
@@ -108,16 +108,15 @@ def main(folder):
         assert not ended(forked(target, before))
         durations[before is slow] = time.perf_counter() - started
     wanted = left(expected)
-    ways = {f"random {i}": (i % 2 == 1,) for i in range(RANDOM)}
-    for name, (slowly,) in ways.items():
-        place = folder / name
+    for i in range(count):
+        place, slowly = folder / f"random {i}", i % 2 == 1
         kills = at_random(place, moments, durations[slowly], slow if slowly else fast)
-        print(json.dumps([name, kills, left(place) == wanted]), flush=True)
-    for call in CALLS:
+        print(json.dumps([place.name, kills, left(place) == wanted]), flush=True)
+    for call in range(1, 61, 60 // calls):
         place = folder / f"call {call}"
         kills = at_call(place, call)
         print(json.dumps([place.name, kills, left(place) == wanted]), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -32,7 +32,7 @@ class Displacement(MessagePotential):
         method: of messages: "fft", or "table" to sum over all pairs of positions in log space.
 
     Raises:
-        GraftError: no such method.
+        GraftError: no such method, or a grid without cells.
         ShapeError: at a call, if there are inputs.
 
     Example:
@@ -48,6 +48,9 @@ class Displacement(MessagePotential):
 
     def __init__(self, height: int, width: int, method: str = "fft") -> None:
         super().__init__()
+        for name, size in (("height", height), ("width", width)):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise GraftError(f"{name} of a Displacement must be a positive whole number, not {size!r}")
         if method not in ("fft", "table"):
             raise GraftError(f"messages of a Displacement go by 'fft' or 'table', not {method!r}")
         self.height, self.width, self.method = height, width, method

@@ -134,8 +134,6 @@ def assign(parameter: Tensor, value: Tensor, what: str) -> None:
     """
     if not parameter.requires_grad:
         return
-    value = value.reshape(parameter.shape).to(parameter.dtype)
     if bool(value.isnan().any()):
         raise GraftError(f"the M-step of {what} gives NaN: the data are too great for {parameter.dtype}")
-    with torch.no_grad():
-        parameter.copy_(value)
+    parameter.detach().copy_(value.reshape(parameter.shape))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graft.factors.gaussian import Gaussian
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
+from graft.factors.maximise_best import Moments, array, best_loc, best_log_scale
 from graft.factors.maximise_moments import diagonal_moments, full_moments, moved
 from graft.factors.maximise_points import Points, diagonal, full
 from graft.factors.maximise_prior import GaussianPrior, spread_over
@@ -41,31 +43,36 @@ class Components:
             return full_moments(weights, at, self.loc, self.scale @ self.scale.mT)
         return diagonal_moments(weights, at, self.loc)
 
-    def best_loc(self, found: Statistics, prior: GaussianPrior) -> Tensor:
-        """(K, D); where there is no mass, the present ones."""
-        mass = found["mass"] if found["mass"].dim() == 2 else found["mass"][:, None]
-        m = spread_over(prior.loc.to(mass.device), tuple(self.loc.shape), "loc of a prior")
-        total = mass + prior.weight
-        step = (prior.weight * (m - found["origin"]) + found["first"]) / torch.where(total > 0, total, 1.0)
-        return torch.where(total > 0, found["origin"] + step, self.loc)
+    def best(self, found: Statistics, prior: GaussianPrior, least: float, moves: bool) -> tuple[Tensor, Tensor]:
+        """The best locations (K, D), and for these raw scales (K, D) or (K, D, D); where there is no mass, the present.
 
-    def best_scale(self, found: Statistics, loc: Tensor, prior: GaussianPrior, least: float) -> Tensor:
-        """(K, D), or Cholesky factors (K, D, D), for these locations; where there is no mass, the present ones."""
-        about = moved(found, loc)
-        m = spread_over(prior.loc.to(loc.device), tuple(loc.shape), "loc of a prior")
-        return (self._full if self.full else self._diagonal)(about, m - loc, prior, max(prior.floor, least))
+        Args:
+            found: the statistics.
+            prior: of both.
+            least: no variance falls below it.
+            moves: whether locations may.
+        """
+        now, floor = array(self.loc), max(prior.floor, least)
+        mass = array(found["mass"])
+        moments = Moments(
+            array(found["origin"]),
+            mass if mass.ndim == 2 else np.broadcast_to(mass[:, None], now.shape),
+            array(found["first"]),
+            array(found["second"]),
+        )
+        loc = best_loc(moments, now, prior) if moves else now
+        at = torch.from_numpy(loc)
+        if self.full:
+            about = moved(found, at.to(found["origin"].device))
+            return at, unspread(self._full(about, at.to(self.loc.device), prior, floor), "full")
+        raw = best_log_scale(moments, loc, array(self.scale.log()), prior, floor, self.spherical)
+        return at, torch.from_numpy(raw)
 
-    def _diagonal(self, about: Statistics, off: Tensor, prior: GaussianPrior, floor: float) -> Tensor:
-        top = self._scatter(prior) + prior.weight * off.square() + about["second"].clamp_min(0.0)
-        mass = prior.degrees + about["mass"]
-        if self.spherical:
-            top, mass = (x.sum(-1, keepdim=True).expand_as(off) for x in (top, mass))
-        variance = (top / torch.where(mass > 0, mass, 1.0) + prior.added).clamp_min(floor)
-        return torch.where(mass > 0, variance.sqrt(), self.scale)
+    def _off(self, loc: Tensor, prior: GaussianPrior) -> Tensor:
+        return spread_over(prior.loc.to(loc.device), tuple(loc.shape), "loc of a prior") - loc
 
-    def _full(self, about: Statistics, off: Tensor, prior: GaussianPrior, floor: float) -> Tensor:
-        size = off.shape[-1]
-        eye = torch.eye(size, dtype=off.dtype, device=off.device)
+    def _full(self, about: Statistics, loc: Tensor, prior: GaussianPrior, floor: float) -> Tensor:
+        eye, off = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device), self._off(loc, prior)
         top = about["second"] + prior.weight * off[:, :, None] * off[:, None, :]
         mass = about["mass"]
         if self.tied:
@@ -85,6 +92,8 @@ class Components:
         """See `GaussianPrior`."""
         off = self.loc - spread_over(prior.loc.to(self.loc.device), tuple(self.loc.shape), "loc of a prior")
         scatter = self._scatter(prior)
+        if prior.none:
+            return 0.0
         if not self.full:
             squares = scatter + prior.weight * off.square()
             return float(-(prior.degrees * self.scale.log() + 0.5 * squares * self.scale**-2).sum())
@@ -123,12 +132,21 @@ class GaussianMaximiser(Maximiser):
 
     def components(self) -> Components:
         """The present tables."""
-        factor = self.factor
+        factor, kind = self.factor, self.factor.covariance
         rows, width = prod(factor.given or ()), prod(factor.event or ())
-        scale = factor.scales(double=True)
-        wide = (rows, width, width) if factor.covariance in ("full", "tied") else (rows, width)
-        kind = {"tied": factor.covariance == "tied", "spherical": factor.covariance == "spherical"}
-        return Components(factor.loc.reshape(rows, width), scale.reshape(wide), **kind)
+        with torch.no_grad():
+            scale = factor.scales(double=True)
+        wide = (rows, width, width) if kind in ("full", "tied") else (rows, width)
+        loc = factor.loc.detach().reshape(rows, width)
+        return Components(loc, scale.reshape(wide), tied=kind == "tied", spherical=kind == "spherical")
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Locations (K, D), and logarithms of scales (K, D or 1), or raw Cholesky factors (K or 1, D, D)."""
+        loc, raw = array(self.factor.loc), array(self.factor.raw_scale)
+        loc = loc.reshape(prod(self.factor.given or ()), -1)
+        if self.factor.covariance in ("full", "tied"):
+            return loc, raw.reshape(-1, loc.shape[1], loc.shape[1])
+        return loc, raw.reshape(len(loc), -1)
 
     def log_table(self, cases: Cases) -> Tensor | None:
         now = self.components()
@@ -142,9 +160,7 @@ class GaussianMaximiser(Maximiser):
 
     def maximise(self, found: Statistics) -> None:
         now, factor = self.components(), self.factor
-        loc = now.best_loc(found, self.prior) if factor.loc.requires_grad else now.loc
-        scale = now.best_scale(found, loc, self.prior, torch.finfo(factor.loc.dtype).tiny)
-        raw = unspread(scale, "full" if now.full else "diag")
+        loc, raw = now.best(found, self.prior, torch.finfo(factor.loc.dtype).tiny, factor.loc.requires_grad)
         if factor.raw_scale.numel() < raw.numel():
             # one number for all dimensions, or one matrix for all states
             raw = raw[0] if now.tied else raw[:, :1]

@@ -13,7 +13,6 @@ from graft.factors.linear_gaussian import LinearGaussian
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
 from graft.factors.maximise_gaussian import Components
 from graft.factors.maximise_prior import GaussianPrior
-from graft.factors.spread import unspread
 
 
 class LinearMaximiser(Maximiser):
@@ -58,18 +57,18 @@ class LinearMaximiser(Maximiser):
         moves = factor.linear.weight.requires_grad and factor.linear.bias.requires_grad
         weights = (torch.linalg.pinv(xx, hermitian=True) @ xy).T if moves else present
         left = yy - weights @ xy - (weights @ xy).T + weights @ xx @ weights.T
-        scale = self._noise(left, mass)
+        raw_scale = self._noise(left, mass)
         assign(factor.linear.weight, weights[:, :-1], "a LinearGaussian")
         assign(factor.linear.bias, weights[:, -1], "a LinearGaussian")
-        assign(factor.raw_scale, unspread(scale, factor.covariance), "a LinearGaussian")
+        assign(factor.raw_scale, raw_scale, "a LinearGaussian")
 
     def _noise(self, left: Tensor, mass: Tensor) -> Tensor:
-        """The scale of what the regression leaves, a Gaussian of location 0."""
+        """The raw scale of what the regression leaves, a Gaussian of location 0."""
         now = self._present()
         second = left if now.full else left.diagonal()
         masses = mass.reshape(1) if now.full else mass.expand(1, len(left))
         found = {"origin": now.loc, "mass": masses, "first": torch.zeros_like(now.loc), "second": second[None]}
-        return now.best_scale(found, now.loc, self.prior, torch.finfo(self.factor.raw_scale.dtype).tiny)[0]
+        return now.best(found, self.prior, torch.finfo(self.factor.raw_scale.dtype).tiny, False)[1][0]
 
     def _present(self) -> Components:
         scale = self.factor.noise().detach().double()

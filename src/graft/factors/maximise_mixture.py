@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
+from graft.factors.maximise_best import array
 from graft.factors.maximise_gaussian import Components, joined_moments
 from graft.factors.maximise_prior import MixturePrior
 from graft.factors.maximise_tables import CategoricalMaximiser, log_density
 from graft.factors.mixture import Mixture
-from graft.factors.spread import spread, unspread
+from graft.factors.spread import spread
 
 
 class MixtureMaximiser(Maximiser):
@@ -31,6 +33,12 @@ class MixtureMaximiser(Maximiser):
         scale = spread(factor.raw_scale.detach().double(), factor.covariance)
         rows = prod(factor.logits.shape)
         return Components(factor.loc.reshape(rows, -1), scale.reshape(rows, *scale.shape[factor.logits.dim() :]))
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """As of a Gaussian, of all components of all states."""
+        loc, raw = array(self.factor.loc), array(self.factor.raw_scale)
+        loc = loc.reshape(-1, loc.shape[-1])
+        return loc, raw.reshape(len(loc), *raw.shape[self.factor.logits.dim() :])
 
     def _log_joint(self, now: Components, cases: Cases) -> Tensor:
         """(states, components, points)."""
@@ -51,11 +59,11 @@ class MixtureMaximiser(Maximiser):
 
     def maximise(self, found: Statistics) -> None:
         now, factor, prior = self.components(), self.factor, self.prior
-        loc = now.best_loc(found, prior.components) if factor.loc.requires_grad else now.loc
-        scale = now.best_scale(found, loc, prior.components, torch.finfo(factor.loc.dtype).tiny)
+        least = torch.finfo(factor.loc.dtype).tiny
+        loc, raw = now.best(found, prior.components, least, factor.loc.requires_grad)
         logits = CategoricalMaximiser.best(found["counts"], factor.logits, prior.weights)
         assign(factor.loc, loc, "a Mixture")
-        assign(factor.raw_scale, unspread(scale, factor.covariance), "a Mixture")
+        assign(factor.raw_scale, raw, "a Mixture")
         assign(factor.logits, logits, "a Mixture")
 
     def log_prior(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,11 @@ class PseudoCounts:
         if bool((counts < 0).any()):
             raise GraftError("the counts of a prior are at least 0")
         object.__setattr__(self, "counts", counts)
+
+    @cached_property
+    def none(self) -> bool:
+        """Whether nothing is added."""
+        return not bool(self.counts.any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +89,11 @@ class GaussianPrior:
         """Whether an M-step may lower what EM climbs."""
         return self.added > 0
 
+    @cached_property
+    def none(self) -> bool:
+        """Whether the density is flat."""
+        return self.weight == 0 == self.degrees and not bool(self.scatter.any())
+
     def __post_init__(self) -> None:
         for name in ("loc", "weight", "scatter", "degrees", "floor", "added"):
             numbers = _numbers(getattr(self, name), f"{name} of a prior")
@@ -114,6 +125,11 @@ class MixturePrior:
     def lowers(self) -> bool:
         """As of the components."""
         return self.components.lowers
+
+    @cached_property
+    def none(self) -> bool:
+        """Whether both are flat."""
+        return self.weights.none and self.components.none
 
 
 #: What the M-step of some factor takes.

@@ -11,6 +11,7 @@ from torch import Tensor
 from graft.factors.bernoulli import Bernoulli
 from graft.factors.categorical import Categorical
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
+from graft.factors.maximise_best import array, best_logits
 from graft.factors.maximise_prior import PseudoCounts, spread_over
 
 
@@ -40,11 +41,7 @@ class CategoricalMaximiser(Maximiser):
     @staticmethod
     def best(counts: Tensor, table: Tensor, prior: PseudoCounts) -> Tensor:
         """The new logits of a table (..., states)."""
-        possible = table > -torch.inf
-        pseudo = spread_over(prior.counts.to(counts.device), tuple(table.shape), "pseudo-counts")
-        counts = torch.where(possible, counts.clamp_min(0.0) + pseudo, 0.0)
-        total = counts.sum(-1, keepdim=True)
-        return torch.where(total > 0, (counts / total).log(), table.detach().double())
+        return torch.from_numpy(best_logits(array(counts), array(table), None if prior.none else prior.counts))
 
     def log_prior(self) -> float:
         return log_density(self.prior, self.factor.table)
@@ -52,8 +49,10 @@ class CategoricalMaximiser(Maximiser):
 
 def log_density(prior: PseudoCounts, table: Tensor) -> float:
     """Pseudo-counts times log-probabilities, but for those that are zero by rule."""
-    log_probs = table.detach().double().log_softmax(-1)
     pseudo = spread_over(prior.counts.to(table.device), tuple(table.shape), "pseudo-counts")
+    if prior.none:
+        return 0.0
+    log_probs = table.detach().double().log_softmax(-1)
     return float((pseudo * torch.where(table > -torch.inf, log_probs, 0.0)).sum())
 
 

@@ -118,7 +118,8 @@ def write_result(result: Result, path: str | os.PathLike[str], model: Model) -> 
         The path.
 
     Raises:
-        FormatError: the result tells none or several answers, or has another shape than the model.
+        FormatError: the result tells none or several answers, something else than tensors, or has another shape than
+            the model.
         GraftError: the file cannot be written.
 
     Example:
@@ -136,22 +137,33 @@ def write_result(result: Result, path: str | os.PathLike[str], model: Model) -> 
         raise FormatError(f"a result file has one answer, not {len(told)}", path.name)
     ((what, value),) = told.items()
     if what == "log_partition":
-        if value.numel() != 1 or math.isnan(float(value)):
-            raise FormatError(f"one log_partition is expected, not {value}", path.name)
+        value = _real(value, what, path.name)
+        if value.numel() != 1 or not float(value) < math.inf:
+            raise FormatError(f"one log_partition is expected, not {value.tolist()}", path.name)
         return put(path, f"PR\n{float(value.double()) / math.log(10)!r}\n")
+    if not isinstance(value, Mapping):
+        raise FormatError(f"{what}: a dict of tensors by variable is expected, not {type(value).__name__}", path.name)
     lines = [_line(what, name, value, model, path.name) for name in order(model)]
     return put(path, f"{'MAR' if what == 'marginals' else 'MAP'}\n{len(lines)} {' '.join(lines)}\n")
 
 
-def _line(what: str, name: str, answers: Mapping[str, Tensor], model: Model, file: str) -> str:
+def _line(what: str, name: str, answers: Mapping[str, object], model: Model, file: str) -> str:
     """One variable's answer as words."""
     if name not in answers:
         raise FormatError(f"{name} has no answer", file)
-    size, value = states(model.graph.variables[name]), answers[name]
+    size, value = states(model.graph.variables[name]), _real(answers[name], f"{what} of {name}", file)
     if what == "mode":
-        if value.dim() or not 0 <= int(value) < size:
+        if value.dim() or not 0 <= float(value) < size or int(value) != float(value):
             raise FormatError(f"a state of {name} is expected, from 0 to {size - 1}, not {value.tolist()}", file)
         return str(int(value))
     if tuple(value.shape) != (size,) or not bool((value.isfinite() & (value >= 0)).all()):
         raise FormatError(f"{size} probabilities of {name} are expected, not {value.tolist()}", file)
     return " ".join((str(size), *map(repr, value.double().tolist())))
+
+
+def _real(value: object, what: str, file: str) -> Tensor:
+    """A tensor, or the error that says what it is instead."""
+    if not isinstance(value, Tensor) or value.is_complex():
+        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise FormatError(f"{what}: a tensor of real numbers is expected, not {found}", file)
+    return value

@@ -73,6 +73,8 @@ def opened(source: File) -> Source:
     content = _content(source, name)
     if isinstance(content, bytes):
         content = _decoded(_unpacked(content, name), name)
+    # a text may begin with a byte-order mark; one that was opened as UTF-8 still has it
+    content = content.removeprefix("\ufeff")
     return Source(name, content.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -115,7 +117,7 @@ def _unpacked(content: bytes, name: str) -> bytes:
 
 def _decoded(content: bytes, name: str) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise FormatError(

@@ -56,25 +56,31 @@ def log_table(node: Node, variables: Variables, name: str) -> Tensor:
 
     Raises:
         FormatError: the table would be too large.
-        GraftError: the module fails.
+        GraftError: the module fails, or an entry is NaN or plus infinity.
     """
     sizes = tuple(states(variables[term.name]) for term in scope(node))
     if rule := cells(sizes):
         raise FormatError(f"{node}: {rule}", name)
+    found = _logs(node, variables, sizes)
+    if bool((found.isnan() | (found == torch.inf)).any()):
+        raise GraftError(f"{node}: the table holds NaN or plus infinity (training that diverged, a network's output?)")
+    if node.kind == "conditional" and bool((found == -torch.inf).all(-1).any()):
+        raise GraftError(f"{node}: a row of the table has no possible state")
+    return found
+
+
+def _logs(node: Node, variables: Variables, sizes: tuple[int, ...]) -> Tensor:
+    """The table as the module has it or gives it."""
     module = node.module
     if isinstance(module, Categorical) and module.net is None:
         return module.table.reshape(sizes).cpu()
     if isinstance(module, Table):
         return module.values.reshape(sizes).cpu()
     if node.kind == "conditional":
-        found = _conditional(node, variables, sizes)
-    elif isinstance(module, Potential):
-        found = _opaque(node, module, variables, sizes)
-    else:
-        found = _scores(node, variables, sizes)
-    if bool(found.isnan().any()) or bool((found == torch.inf).any()):
-        raise GraftError(f"{node}: the table holds NaN or infinity (a network's output?)")
-    return found
+        return _conditional(node, variables, sizes)
+    if isinstance(module, Potential):
+        return _opaque(node, module, variables, sizes)
+    return _scores(node, variables, sizes)
 
 
 def states(variable: Variable) -> int:

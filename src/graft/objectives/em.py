@@ -87,6 +87,8 @@ class EM(Likelihood):
             raise GraftError("EM is of directed models: with potentials the normaliser varies too, use Likelihood")
         self.optimizer, self.steps = optimizer, positive(steps, "steps")
         self._maximisers = maximisers(self.model, dict(priors or {}))
+        own = {id(p) for one in self._maximisers.values() for p in one.factor.parameters()}
+        self._others = {n: p for n, p in self.model.named_parameters() if id(p) not in own}
         self._check_optimizer()
 
     @property
@@ -99,8 +101,7 @@ class EM(Likelihood):
 
     def _free(self) -> dict[str, nn.Parameter]:
         """Parameters that only an optimiser can move, by name."""
-        own = {id(p) for one in self._maximisers.values() for p in one.factor.parameters()}
-        return {n: p for n, p in self.model.named_parameters() if p.requires_grad and id(p) not in own}
+        return {name: p for name, p in self._others.items() if p.requires_grad}
 
     def _check_optimizer(self) -> None:
         free, groups = self._free(), [] if self.optimizer is None else self.optimizer.param_groups
@@ -121,7 +122,7 @@ class EM(Likelihood):
 
     def log_prior(self) -> float:
         """The logarithm of the priors at the present parameters, up to a constant."""
-        return sum(one.log_prior() for one in self._maximisers.values())
+        return sum((one.log_prior() for one in self._maximisers.values() if not one.prior.none), 0.0)
 
     def step(self, data: Any) -> float:
         """One E-step over all batches and one M-step.

@@ -101,10 +101,12 @@ def recognised(expectation: Expectation, cases: Mapping[Node, Cases], by: By) ->
     if len(problem.unknowns) != 1 or not compiler() or problem.frame.device.type != "cpu":
         return None
     (unknown,) = problem.unknowns.values()
-    nodes = [sketch.node for sketch in problem.sketches]
-    if unknown.apart or any(node not in cases for node in nodes):
+    # what tables without a factor say of existence, the lengths say too
+    nodes = [sketch.node for sketch in problem.sketches if sketch.node is not None]
+    told = unknown.name in expectation.situation.given
+    if unknown.apart or told or any(node not in cases for node in nodes):
         return None
-    roles = _roles([node for node in nodes if node is not None], unknown)
+    roles = _roles(nodes, unknown)
     if roles is None or not _tables(roles, by, unknown.states):
         return None
     lengths = _lengths(expectation, unknown, roles.move is not None)
@@ -115,12 +117,12 @@ def recognised(expectation: Expectation, cases: Mapping[Node, Cases], by: By) ->
 def _roles(nodes: list[Node], unknown: Unknown) -> Roles | None:
     """Who is who, if these are all."""
     term, letter = unknown.term, unknown.axes[-1] if unknown.axes else ""
-    first = Term(unknown.name, (*term.indices[:-1], Element(0)))
+    begin = Term(unknown.name, (*term.indices[:-1], Element(0)))
     before = Term(unknown.name, (*term.indices[:-1], Axis(letter, -1)))
     found: dict[str, Node] = {}
     for node in nodes:
-        if node.head in (term, first) and node.reads == ():
-            found["start" if node.head == first else "prior"] = node
+        if node.head in (term, begin) and node.reads == ():
+            found["start" if node.head == begin else "prior"] = node
         elif node.head == term and node.reads == (before,):
             found["move"] = node
         elif node.head.name != unknown.name and node.reads == (term,) and node.letters == unknown.axes:
@@ -129,7 +131,9 @@ def _roles(nodes: list[Node], unknown: Unknown) -> Roles | None:
         return None
     if found.keys() == {"start", "move", "emission"}:
         return Roles(found["start"], found["move"], found["emission"])
-    return Roles(found["prior"], None, found["emission"]) if found.keys() == {"prior", "emission"} else None
+    # a chain of one element has nothing that moves
+    first = found.get("prior", found.get("start"))
+    return Roles(first, None, found["emission"]) if first and len(found) == 2 and "emission" in found else None
 
 
 def _tables(roles: Roles, by: By, states: int) -> bool:

@@ -90,11 +90,10 @@ class _LogZ(Function):
     def forward(ctx: Any, unary: Tensor, pairwise: Tensor, lengths: Tensor) -> Tensor:
         ctx.save_for_backward(unary, pairwise, lengths)
         ctx.swept = None
-        tables = _four(pairwise)
-        ctx.compiled = chosen(unary, tables) != "torch"
+        ctx.compiled = chosen(unary, pairwise) != "torch"
         if not ctx.compiled:
-            return log_partition(forward(unary, every_step(unary, tables), lengths), lengths)
-        found = swept(unary.detach(), tables.detach(), lengths)
+            return log_partition(forward(unary, every_step(unary, _four(pairwise)), lengths), lengths)
+        found = swept(unary.detach(), pairwise.detach(), lengths)
         if any(ctx.needs_input_grad):
             ctx.swept = found
         else:
@@ -107,9 +106,8 @@ class _LogZ(Function):
         if torch.is_grad_enabled() or not ctx.compiled:
             return *_differentiable(grad, unary, pairwise, lengths, ctx.needs_input_grad[1]), None
         # the sweep is used up by its way back: a second call makes its own
-        found, ctx.swept = ctx.swept or swept(unary.detach(), _four(pairwise).detach(), lengths), None
-        single, pairs = found.gradients(grad)
-        return single, pairs.reshape(pairwise.shape), None
+        found, ctx.swept = ctx.swept or swept(unary.detach(), pairwise.detach(), lengths), None
+        return *found.gradients(grad), None
 
 
 def _four(pairwise: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def compiler() -> bool:
     return find_spec("numba") is not None
 
 
-def chosen(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"]) -> str:
+def chosen(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"]) -> str:
     """The kernel for potentials like these: `compiled`, or `torch`, which runs anywhere.
 
     Example:
@@ -35,7 +35,7 @@ def chosen(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"
     return "compiled" if here and whole and compiler() and not torch.compiler.is_compiling() else "torch"
 
 
-def swept(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"], lengths: Int[Tensor, " b"]) -> Swept:
+def swept(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"], lengths: Int[Tensor, " b"]) -> Swept:
     """The forward half of `log_z` by compiled kernels; imports the compiler at its first call."""
     from graft.ops.cpu.choose import Swept
 

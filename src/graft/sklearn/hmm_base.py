@@ -105,21 +105,28 @@ class BaseHMM(BaseEstimator, ABC):
         Raises:
             NotFitted: there is none yet.
         """
+        if "_model" not in self.__dict__ and self._complete:
+            self._model = self._built(self.__dict__["_told"])
         found = self.__dict__.get("_model")
         if found is None:
             names = ", ".join(self._letters.values())
             raise NotFitted(f"this {type(self).__name__} is not fitted: call fit, or set {names}")
         return found
 
+    @property
+    def _complete(self) -> bool:
+        """Whether all attributes were told."""
+        return set(self.__dict__.get("_told", ())) == set(self._letters.values())
+
     def __sklearn_is_fitted__(self) -> bool:
-        return "_model" in self.__dict__
+        return "_model" in self.__dict__ or self._complete
 
     def _factor(self, formula: str) -> Any:
         return next(node.module for node in self.model_.graph.nodes if node.formula.text == formula)
 
     def _now(self, name: str) -> np.ndarray:
         told = self.__dict__.get("_told", {})
-        if "_model" not in self.__dict__ and name in told:
+        if not self.__sklearn_is_fitted__() and name in told:
             return told[name]
         if name in ("startprob_", "transmat_"):
             table = self._factor(START if name == "startprob_" else MOVE).table
@@ -130,7 +137,8 @@ class BaseHMM(BaseEstimator, ABC):
     def _tell(self, name: str, value: Any) -> None:
         told = {**self._known(set(self._letters.values()) - {name}), name: self._valid(name, value)}
         if set(told) == set(self._letters.values()):
-            self._model = self._built(told)
+            self._emission(told)  # refuses attributes that do not fit each other
+            self.__dict__.pop("_model", None)
         self._told = told
 
     def _valid(self, name: str, value: Any) -> np.ndarray:

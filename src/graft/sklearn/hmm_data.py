@@ -112,7 +112,8 @@ def _lengths(lengths: Any, size: int) -> np.ndarray:
 
 def with_missing(values: np.ndarray, exists: np.ndarray, dtype: torch.dtype) -> Any:
     """Values (rows, time, dimensions) as evidence: NaN is missing where an element exists, 0 where none does."""
-    kept = np.where(exists[..., None], values, 0.0)
+    kept = values if exists.all() else np.where(exists[..., None], values, 0.0)
     gone = np.isnan(kept)
-    tensor = torch.from_numpy(np.where(gone, 0.0, kept)).to(dtype)
-    return Missing(tensor, torch.from_numpy(gone)) if gone.any() else tensor
+    if not gone.any():
+        return torch.from_numpy(kept).to(dtype)
+    return Missing(torch.from_numpy(np.where(gone, 0.0, kept)).to(dtype), torch.from_numpy(gone))

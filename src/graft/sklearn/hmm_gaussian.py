@@ -42,7 +42,7 @@ class GaussianHMM(BaseHMM):
         tol: fitting ends where an iteration gains no more, in nats of all data.
         params: what is learnt: s startprob_, t transmat_, m means_, c covars_.
         init_params: what fitting begins anew; the others keep what was set before.
-        dtype: "float64" or "float32", of the parameters and of all sums over sequences.
+        dtype: "float64" or "float32", of the parameters; sums over sequences are in double precision where they can be.
 
     Attributes:
         startprob_: (states,).

@@ -76,6 +76,8 @@ class ChainPotentials:
 
     def _with_ends(self, unary: Tensor, start: Tensor | None, end: Tensor | None) -> Float[Tensor, "b t s"]:
         """Adds the scores of the first and of the last element that exists in each row."""
+        if start is None and end is None:
+            return unary
         for scores, name, place in ((start, "start", torch.zeros_like(self._lengths)), (end, "end", self._lengths - 1)):
             if scores is None:
                 continue

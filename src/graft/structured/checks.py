@@ -5,12 +5,16 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from graft.errors import GraftError, ImpossibleEvidence, ShapeError
 from graft.ops.logspace import NEG_INF
+
+#: The types that numpy has too.
+_PLAIN = {torch.float32, torch.float64}
 
 
 def chain_batch(unary: Shaped[Tensor, " ..."], pairwise: Shaped[Tensor, " ..."]) -> torch.Size:
@@ -45,7 +49,12 @@ def _misfit(unary: Tensor, pairwise: Tensor) -> str:
 
 def usable(x: Tensor) -> bool:
     """Whether all entries are finite or `-inf`; one reduction, since a maximum keeps NaN."""
-    return x.numel() == 0 or x.detach().amax().item() < -NEG_INF
+    x = x.detach()
+    if x.numel() == 0:
+        return True
+    if x.dtype in _PLAIN and x.device.type == "cpu" and x.is_contiguous() and not torch.compiler.is_compiling():
+        return bool(np.maximum.reduce(x.numpy(), axis=None) < -NEG_INF)  # numpy's reads twice as fast
+    return x.amax().item() < -NEG_INF
 
 
 def refuse_unusable(x: Tensor, name: str) -> None:

@@ -49,7 +49,8 @@ class Existence:
         self.batch_shape, self.length, self.slots = batch_shape, length, max(length, 1)
         self.device, self.order = device, None
         if mask is None:
-            self.lengths: Int[Tensor, " b"] = self._checked(lengths).reshape(-1)
+            found = self._checked(lengths)
+            self.lengths: Int[Tensor, " b"] = found if found.dim() == 1 else found.reshape(-1)
             return
         if mask.dtype != torch.bool:
             raise GraftError(f"mask must be bool, not {mask.dtype}")
@@ -63,11 +64,11 @@ class Existence:
         if lengths is None:
             return torch.full(self.batch_shape, self.length, device=self.device)
         integers_only(lengths, "lengths")
-        lengths = lengths.to(self.device)
+        lengths = lengths if lengths.device == self.device else lengths.to(self.device)
         if lengths.shape != self.batch_shape:
             lengths = expand(lengths, self.batch_shape, "lengths", "the batch dimensions")
         if lengths.numel():
-            low, high = (x.item() for x in torch.aminmax(lengths.cpu()))
+            low, high = _ends(lengths)
             if low < 0 or high > self.length:
                 raise GraftError(f"lengths must be in 0..{self.length}, not {spread(lengths)}")
         return lengths.long()
@@ -126,6 +127,15 @@ class Existence:
         if self.order is not None:
             states = states.gather(-1, self.place.expand_as(states))
         return states.masked_fill(~self.mask, 0)[..., : self.length]
+
+
+def _ends(x: Shaped[Tensor, " ..."]) -> tuple[int, int]:
+    """The least and the greatest of some integers; lists of a few are faster than tensors."""
+    if x.dim() == 1 and x.shape[0] <= 64:
+        few = x.tolist()
+        return min(few), max(few)
+    low, high = torch.aminmax(x.cpu())
+    return int(low), int(high)
 
 
 def wide(index: Int[Tensor, "b n"], like: Tensor) -> Tensor:

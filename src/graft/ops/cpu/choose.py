@@ -61,7 +61,7 @@ class Swept:
 
     Args:
         unary: (b, T, S), with b and T at least 1.
-        pairwise: (b or 1, T-1 or 1, S, S).
+        pairwise: (b or 1, T-1 or 1, S, S), or (S, S).
         lengths: (b).
 
     Attributes:
@@ -70,7 +70,9 @@ class Swept:
     """
 
     def __init__(self, unary: Tensor, pairwise: Tensor, lengths: Tensor) -> None:
-        self.unary, self.pairwise = unary.contiguous().numpy(), pairwise.numpy()
+        self.unary, tables = unary.contiguous().numpy(), pairwise.numpy()
+        self.shape = tables.shape
+        self.pairwise = tables if tables.ndim == 4 else tables[None, None]
         self.lengths = lengths.contiguous().numpy()
         self.parts: list[Part] = []
         self.log_z: np.ndarray | None = None
@@ -140,7 +142,7 @@ class Swept:
         else:
             by_unary, by_pairwise = self._joined(found, weights)
         single, pairs = by_unary.astype(dtype, copy=False), by_pairwise.astype(dtype, copy=False)
-        return torch.from_numpy(single), torch.from_numpy(pairs)
+        return torch.from_numpy(single), torch.from_numpy(pairs.reshape(self.shape))
 
     def pair_marginals(self) -> Tensor | None:
         """Marginals of pairs (b, T-1, S, S), if one sweep of one table serves all rows; in place of `gradients`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, no_type_check
 
-from graft.ops.cpu.compile import compiled
+from graft.ops.cpu.compile import compiled, inlined
 from graft.ops.cpu.vectors import lanes, make_tile
 
 _8x2, _4x2, _2x2, _1x2 = make_tile(8, 2), make_tile(4, 2), make_tile(2, 2, 2), make_tile(1, 2, 4)
@@ -52,3 +52,21 @@ def product(
             r += 2
         if r < rows:
             _1x1(c, c_at + r * c_row + j, c_row, a, a_at + r * a_row, a_row, a_step, b, b_at + j, b_step, steps, add)
+
+
+@inlined
+@no_type_check
+def step(c: Any, c_at: int, a: Any, a_at: int, b: Any, b_at: int, rows: int, columns: int, steps: int) -> None:
+    """`product` of matrices whose rows stand `columns` apart; 8 rows, and one of one register, cost no call."""
+    wide = lanes(c)
+    if rows == 8:
+        j = 0
+        while j + 2 * wide <= columns:
+            _8x2(c, c_at + j, columns, a, a_at, columns, 1, b, b_at + j, columns, steps, False)
+            j += 2 * wide
+        if j < columns:
+            _8x1(c, c_at + j, columns, a, a_at, columns, 1, b, b_at + j, columns, steps, False)
+    elif rows == 1 and columns == wide:
+        _1x1(c, c_at, columns, a, a_at, columns, 1, b, b_at, columns, steps, False)
+    else:
+        product(c, c_at, columns, a, a_at, columns, 1, b, b_at, columns, rows, columns, steps, False)

@@ -19,7 +19,7 @@ import torch
 
 from graft.ops.cpu import table as kernel
 from graft.ops.cpu.share import give, share, take, workers_for
-from graft.ops.cpu.table_pairs import pairs
+from graft.ops.cpu.table_back import backward, gathered
 from graft.ops.cpu.vectors import REGISTER
 
 #: How far, as a logarithm, messages may fall below 1 in each type.
@@ -36,16 +36,16 @@ class Layout:
         work: multiplications.
         width: S in whole registers.
         height, blocks: rows of a block, and how many blocks there are.
-        workers: threads on the way back, each with sums of its own unless each row has its own table.
+        chunk: numbers that a thread needs for itself.
         stride: distance of the tables of two blocks.
-        ends: where the tables, their transposes, forward messages, emissions, backward messages and sums end.
+        ends: where the tables, their transposes, messages, maxima, sums, and what threads need for themselves end.
     """
 
     work: float
     width: int
     height: int
     blocks: int
-    workers: int
+    chunk: int
     stride: int
     ends: tuple[int, ...]
 
@@ -60,12 +60,14 @@ def layout(rows: int, steps: int, states: int, count: int, dtype: np.dtype, thre
     blocks = max(-(-rows // most), min(rows, workers_for(rows, work)))
     height = -(-rows // blocks)
     blocks = -(-rows // height)
-    workers = 1 if count > 1 else workers_for(blocks, work)
-    tables, messages = count * width * width, blocks * height * width
+    workers = workers_for(blocks, work)
+    tables, chunk = count * width * width, 2 * (kernel.STEPS + 1) * height * width
     sums = tables if count > 1 else workers * width * width
-    sizes = (tables, tables, messages * steps, messages * steps, messages, sums)
+    # whole registers each
+    maxima = -(-rows * steps // step) * step
+    sizes = (tables, tables, blocks * height * width * steps, maxima, sums, workers * chunk)
     ends = tuple(sum(sizes[: k + 1]) for k in range(len(sizes)))
-    return Layout(work, width, height, blocks, workers, width * width if count > 1 else 0, ends)
+    return Layout(work, width, height, blocks, chunk, width * width if count > 1 else 0, ends)
 
 
 def arithmetic(spread: float, zeros: bool, states: int, dtype: np.dtype) -> tuple[int, float]:
@@ -103,7 +105,7 @@ class Sweep:
         self.scratch = take(at.ends[-1], unary.dtype)
         self.held = [self.scratch]
         self.straight, self.turned = self.scratch[: at.ends[0]], self.scratch[at.ends[0] : at.ends[1]]
-        self.alpha, self.onward = self.scratch[at.ends[1] : at.ends[2]], self.scratch[at.ends[2] : at.ends[3]]
+        self.alpha, self.maxima = self.scratch[at.ends[1] : at.ends[2]], self.scratch[at.ends[2] : at.ends[3]]
         self.peaks, self.log_z = np.empty(self.count), np.empty(rows)
         flat = pairwise.reshape(-1)
         spread, zeros = kernel.prepare(flat, states, at.width, self.straight, self.turned, self.peaks)
@@ -119,8 +121,8 @@ class Sweep:
 
         def run(worker: int, first: int, last: int) -> None:
             kernel.forward(
-                u, self.straight, at.stride, self.peaks, self.lengths, self.alpha, self.onward, self.log_z, self.lost,
-                self.sizes, self.floor, first, last,
+                u, self.straight, at.stride, self.peaks, self.lengths, self.alpha, self.maxima, self._own(worker),
+                self.log_z, self.lost, self.sizes, self.floor, first, last,
             )  # fmt: skip
 
         share(at.blocks, at.work, run)
@@ -128,42 +130,41 @@ class Sweep:
     def backward(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Marginals (b, T, S) and expected counts (tables, S, S) with weights (b) on the rows; once only."""
         at = self.layout
-        by_unary, sums = self._backward(weight)
-        by_table = np.empty((self.count, self.states, self.states), weight.dtype)
-        kernel.gathered(sums, self.straight, self.states, at.width, by_table)
+        by_unary, sums = self._backward(weight, self.peaks[:0].astype(self.unary.dtype))
+        by_table = np.empty((self.count, self.states, self.states), self.unary.dtype)
+        gathered(sums, self.straight, self.states, at.width, by_table)
         self.release()
         return by_unary, by_table
 
     def pair_marginals(self) -> np.ndarray:
         """Marginals of pairs (b, T-1, S, S); in place of `backward`, and once only."""
         rows, steps, states = self.unary.shape
-        self._backward(np.ones(rows))
-        found = np.empty((rows, steps - 1, states, states), self.unary.dtype)
-        flat, at = found.reshape(-1), self.layout
-
-        def run(worker: int, first: int, last: int) -> None:
-            pairs(self.straight, at.stride, self.lengths, self.alpha, self.onward, flat, self.sizes, first, last)
-
-        share(at.blocks, at.work, run)
+        found = np.zeros((rows, steps - 1, states, states), self.unary.dtype)
+        self._backward(np.ones(rows), found.reshape(-1))
         self.release()
         return found
 
-    def _backward(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _own(self, worker: int) -> np.ndarray:
+        """The scratch memory of one thread."""
+        start = self.layout.ends[4] + worker * self.layout.chunk
+        return self.scratch[start : start + self.layout.chunk]
+
+    def _backward(self, weight: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted marginals, and the sums of each thread or table that counts are made of."""
-        at, turned = self.layout, self.turned
+        at, u = self.layout, self.unary.reshape(-1)
         by_unary = np.empty_like(self.unary)
-        beta, sums = self.scratch[at.ends[3] : at.ends[4]], self.scratch[at.ends[4] : at.ends[5]]
+        sums = self.scratch[at.ends[3] : at.ends[4]]
         sums[:] = 0.0
         out, square = by_unary.reshape(-1), at.width * at.width
 
         def run(worker: int, first: int, last: int) -> None:
             into = sums if at.stride else sums[worker * square : (worker + 1) * square]
-            kernel.backward(
-                turned, at.stride, self.lengths, self.alpha, self.onward, beta, weight, out, into, self.lost,
-                self.sizes, self.floor, first, last,
+            backward(
+                u, self.maxima, self.turned, self.straight, at.stride, self.lengths, self.alpha, self._own(worker),
+                weight, out, into, pairs, self.lost, self.sizes, self.floor, first, last,
             )  # fmt: skip
 
-        share(at.blocks, at.work if at.workers > 1 else 0.0, run)
+        share(at.blocks, at.work, run)
         return by_unary, sums
 
     def release(self) -> None:

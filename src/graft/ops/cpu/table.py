@@ -1,12 +1,13 @@
-r"""Forward and backward sweeps of chains whose transitions are one table at all steps, in linear space.
+r"""Forward sweeps of chains whose transitions are one table at all steps, in linear space.
 
 With $e_t = \exp(u_t - \max u_t)$ and $W = \exp(w - \max w)$ messages are products of matrices,
 $\alpha_t = (\alpha_{t-1} W) \circ e_t$ and $\beta_t = W (e_{t+1} \circ \beta_{t+1})$, scaled after every `run` steps
 by exact powers of two. `docs/speed.md` says when nothing is lost by this.
 
-Rows of a batch are swept in blocks of `height`, which share every load of the table. `alpha` and `onward` are flat
-arrays (blocks, T, height, width), where the width is S in whole registers, the rest zero: so the expected counts of a
-block, too, are a product of two matrices of contiguous rows.
+Rows of a batch are swept in blocks of `height`, which share every load of the table. Messages are flat arrays
+(blocks, T, height, width), where the width is S in whole registers, the rest zero. Emissions exist for a chunk of
+`STEPS` elements at a time, and are computed again on the way back: memory is slower than that. Inner functions take
+pointers: an array, handed on, is seven words and a count of its owners.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, no_type_check
 import numpy as np
 
 from graft.ops.cpu.compile import compiled, inlined
-from graft.ops.cpu.product import product
+from graft.ops.cpu.product import step
 from graft.ops.cpu.vectors import bottom as least_lane
 from graft.ops.cpu.vectors import (
     exp,
@@ -30,6 +31,7 @@ from graft.ops.cpu.vectors import (
     maximum,
     minimum,
     mul_add,
+    pointer,
     power_of_two,
     smaller_positive,
     store,
@@ -38,7 +40,7 @@ from graft.ops.cpu.vectors import (
     total,
 )
 
-#: Steps whose emissions, and later whose counts, are computed at a time: their messages still lie in the cache.
+#: Steps whose emissions, and later whose counts, are computed at a time: they still lie in the cache.
 STEPS = 16
 
 
@@ -47,9 +49,10 @@ STEPS = 16
 def peak(x: Any, at: int, size: int) -> float:
     """The greatest of `size` entries, at least 0 lanes of which are missing."""
     wide = lanes(x)
-    found = load_some(x, at, size, -np.inf)
-    for j in range(wide, size, wide):
-        found = maximum(found, load_some(x, at + j, size - j, -np.inf))
+    full = size // wide * wide
+    found = load_some(x, at + full, size - full, -np.inf)
+    for j in range(0, full, wide):
+        found = maximum(found, load(x, at + j))
     return top(found)
 
 
@@ -78,13 +81,9 @@ def faintest(x: Any, at: int, size: int) -> float:
 
 @inlined
 @no_type_check
-def emissions(u: Any, u_at: int, size: int, e: Any, e_at: int, width: int, there: bool) -> float:
-    """Writes exp(u - max u) of one element, zeros if it is not there; returns the maximum."""
+def emissions(u: Any, u_at: int, size: int, e: Any, e_at: int, width: int) -> float:
+    """Writes exp(u - max u) of one element; returns the maximum."""
     wide = lanes(u)
-    if not there:
-        for j in range(0, width, wide):
-            store(e, e_at + j, fill(e, 0.0))
-        return 0.0
     highest = peak(u, u_at, size)
     if highest == -np.inf:
         highest = type(highest)(0.0)
@@ -132,74 +131,138 @@ def prepare(w: Any, size: int, width: int, table: Any, transposed: Any, peaks: A
 
 @compiled
 @no_type_check
-def forward(
-    u: Any, table: Any, stride: int, peaks: Any, lengths: Any, alpha: Any, onward: Any, log_z: Any, lost: Any,
-    sizes: Any, floor: float, first: int, last: int,
-) -> None:  # fmt: skip
-    """Sweeps blocks `first` to `last`: fills `alpha`, `onward` (emissions) and `log_z`, and marks rows `lost`.
+def emit(
+    u: Any, u_at: int, there: int, count: int, size: int, e: Any, e_at: int, e_step: int, width: int,
+    highs: Any, h_at: int, known: bool,
+) -> float:  # fmt: skip
+    """Writes exp(u - max u) of `count` elements of a row, 0 from the `there`-th on; returns the sum of maxima.
 
     Args:
-        u: flat (b, T, S).
+        u: log-potentials, an element's behind the other's from `u_at` on.
+        e: where exponentials go, `e_step` apart.
+        highs: the maxima, from `h_at` on: read if `known`, else written.
+    """
+    wide, total = lanes(u), 0.0
+    full = size // wide * wide
+    for t in range(there):
+        at, to = u_at + t * size, e_at + t * e_step
+        if known:
+            high = highs[h_at + t]
+        else:
+            high = peak(u, at, size)
+            if high == -np.inf:
+                high = type(high)(0.0)
+            highs[h_at + t] = high
+            total += high
+        by = fill(u, high)
+        for j in range(0, full, wide):
+            store(e, to + j, exp(load(u, at + j) - by))
+        for j in range(full, width, wide):
+            store(e, to + j, exp(load_some(u, at + j, size - j, -np.inf) - by))
+    for t in range(max(there, 0), count):
+        for j in range(0, width, wide):
+            store(e, e_at + t * e_step + j, fill(e, 0.0))
+    return total
+
+
+@inlined
+@no_type_check
+def reaches(u: Any, u_at: int, there: int, size: int, floor: float) -> bool:
+    """Whether an emission of some of a row's elements is positive, but below `floor`."""
+    for t in range(there):
+        high = peak(u, u_at + t * size, size)
+        if trough(u, u_at + t * size, size, high) < high + math.log(floor):
+            return True
+    return False
+
+
+@compiled
+@no_type_check
+def weigh_rows(
+    alpha: Any, at: int, e: Any, e_at: int, width: int, height: int, due: bool, lengths: Any, row: int, count: int,
+    t: int, power: Any,
+) -> None:  # fmt: skip
+    """Multiplies the messages of a block by emissions, and if `due` by powers of two, whose exponents are summed."""
+    wide, back = lanes(alpha), height * width
+    if not due:
+        for j in range(0, back, wide):
+            store(alpha, at + j, load(alpha, at + j) * load(e, e_at + j))
+        return
+    for r in range(height):
+        n = weigh(alpha, at + r * width, e, e_at + r * width, width, back, False, True)
+        power[r] += n if r < count and t < lengths[row + r] else 0
+
+
+@compiled
+@no_type_check
+def forward(
+    unary: Any, table: Any, stride: int, peaks: Any, lengths: Any, messages: Any, maxima: Any, scratch: Any,
+    log_z: Any, lost: Any, sizes: Any, floor: float, first: int, last: int,
+) -> None:  # fmt: skip
+    """Sweeps blocks `first` to `last`: fills `messages`, `maxima` and `log_z`, and marks rows `lost`.
+
+    Args:
+        unary: flat (b, T, S).
         table: flat (tables, width, width); `stride` is the distance of the tables of two blocks, 0 if all share one.
         peaks: see `prepare`.
         lengths: (b).
-        alpha, onward: flat (blocks, T, height, width).
+        messages: flat (blocks, T, height, width).
+        maxima: flat (b, T), of each element's potentials.
+        scratch: of this thread, flat (STEPS, height, width) at least.
         log_z: (b), float64.
         lost: (b), true where a number may have been lost; only looked for if `floor` is positive.
         sizes: T, S, width, height, run.
         floor: the least positive number that is safe.
     """
     steps, size, width, height, run = sizes
-    shift, power = np.zeros(height), np.zeros(height)
-    inner = (size + 7) // 8 * 8
+    u, w, alpha, highs, e = pointer(unary), pointer(table), pointer(messages), pointer(maxima), pointer(scratch)
+    shift, exponents, ends = np.zeros(height), np.zeros(height), pointer(lengths)
+    power = pointer(exponents)
+    square = height * width
+    inner = size if height % 8 == 0 else (size + 7) // 8 * 8
     for block in range(first, last):
-        row, base, w_at = block * height, block * steps * height * width, block * stride
+        row, base, w_at, waited = block * height, block * steps * square, block * stride, 0
         count = min(height, lengths.size - row)
         end = lengths[row : row + count].max()
-        shift[:], power[:] = 0.0, 0.0
+        shift[:], exponents[:] = 0.0, 0.0
         for begin in range(0, end, STEPS):
             stop = min(begin + STEPS, end)
             for r in range(height):
-                for t in range(begin, stop):
-                    there = r < count and t < lengths[row + r]
-                    u_at, at = ((row + r) * steps + t) * size, base + (t * height + r) * width
-                    shift[r] += emissions(u, u_at, size, onward, at, width, there)
-                    if (
-                        there
-                        and floor > 0.0
-                        and trough(u, u_at, size, peak(u, u_at, size)) < peak(u, u_at, size) + math.log(floor)
-                    ):
-                        lost[row + r] = True
+                there = min(ends[row + r], stop) - begin if r < count else 0
+                at = (row + r) * steps + begin
+                shift[r] += emit(u, at * size, there, stop - begin, size, e, r * width, square, width, highs, at, False)
+                if floor > 0.0 and reaches(u, at * size, there, size, floor):
+                    lost[row + r] = True
             for t in range(begin, stop):
-                at = base + t * height * width
-                due = t % run == 0
-                if t > 0:
-                    product(
-                        alpha, at, width, alpha, at - height * width, width, 1, table, w_at, width,
-                        height, width, inner, False,
-                    )  # fmt: skip
-                for r in range(height):
-                    n = weigh(alpha, at + r * width, onward, width, height * width, t == 0, due)
-                    power[r] += n if r < count and t < lengths[row + r] else 0
-                    if floor > 0.0 and r < count and faintest(alpha, at + r * width, width) < floor:
-                        lost[row + r] = True
+                at, e_at, waited = base + t * square, (t - begin) * square, waited + 1
+                if t == 0:
+                    for j in range(0, square, lanes(e)):
+                        store(alpha, at + j, load(e, j))
+                else:
+                    step(alpha, at, alpha, at - square, w, w_at, height, width, inner)
+                    weigh_rows(alpha, at, e, e_at, width, height, waited > run, ends, row, count, t, power)
+                    waited = 1 if waited > run else waited
+                if floor > 0.0:
+                    for r in range(count):
+                        if faintest(alpha, at + r * width, width) < floor:
+                            lost[row + r] = True
         for r in range(count):
-            length = lengths[row + r]
+            length = ends[row + r]
             log_z[row + r] = 0.0
             if length > 0:
                 at = base + ((length - 1) * height + r) * width
-                mass = math.log(summed(alpha, at, width)) + power[r] * math.log(2.0)
+                mass = math.log(summed(alpha, at, width)) + exponents[r] * math.log(2.0)
                 log_z[row + r] = mass + shift[r] + (length - 1) * peaks[block if stride else 0]
 
 
 @inlined
 @no_type_check
-def weigh(alpha: Any, at: int, e: Any, width: int, back: int, new: bool, due: bool) -> int:
+def weigh(alpha: Any, at: int, e: Any, e_at: int, width: int, back: int, new: bool, due: bool) -> int:
     """Multiplies a message by the emissions, and if `due` by a power of two; returns its exponent."""
     wide = lanes(alpha)
     if new:
         for j in range(0, width, wide):
-            store(alpha, at + j, load(e, at + j))
+            store(alpha, at + j, load(e, e_at + j))
         return 0
     n, scale = 0, 1.0
     if due:
@@ -208,7 +271,7 @@ def weigh(alpha: Any, at: int, e: Any, width: int, back: int, new: bool, due: bo
         scale = power_of_two(-n)
     by = fill(alpha, scale)
     for j in range(0, width, wide):
-        store(alpha, at + j, load(alpha, at + j) * (load(e, at + j) * by))
+        store(alpha, at + j, load(alpha, at + j) * (load(e, e_at + j) * by))
     return n
 
 
@@ -234,67 +297,6 @@ def overlap(x: Any, x_at: int, y: Any, y_at: int, size: int) -> float:
     return total(found)
 
 
-@compiled
-@no_type_check
-def backward(
-    transposed: Any, stride: int, lengths: Any, alpha: Any, onward: Any, beta: Any, weight: Any,
-    by_unary: Any, counts: Any, lost: Any, sizes: Any, floor: float, first: int, last: int,
-) -> None:  # fmt: skip
-    """Sweeps blocks back from where `forward` ended: marginals, and expected counts of transitions.
-
-    Args:
-        transposed: see `prepare`; the rest as in `forward`.
-        alpha, onward: as `forward` left them; used up.
-        beta: scratch, flat (blocks, height, width).
-        weight: (b), what each row's marginals are multiplied by.
-        by_unary: flat (b, T, S), on exit the weighted marginals; 0 beyond a row's length.
-        counts: flat (width, width) or one for each block, to which weighted counts, over the table, are added.
-    """
-    steps, size, width, height, run = sizes
-    wide = lanes(alpha)
-    factor = np.zeros(height)
-    inner = (size + 7) // 8 * 8
-    for block in range(first, last):
-        row, base, w_at = block * height, block * steps * height * width, block * stride
-        here = block * height * width
-        count = min(height, lengths.size - row)
-        end = lengths[row : row + count].max()
-        factor[:] = 0.0
-        for r in range(count):
-            by_unary[((row + r) * steps + end) * size : (row + r + 1) * steps * size] = 0.0
-        for j in range(0, height * width, wide):
-            store(beta, here + j, fill(beta, 0.0))
-        for t in range(end - 1, -1, -1):
-            at = base + t * height * width
-            due = t % run == run - 1
-            if t < end - 1:
-                product(
-                    beta, here, width, onward, at + height * width, width, 1, transposed, w_at, width,
-                    height, width, inner, False,
-                )  # fmt: skip
-            for r in range(count):
-                last_one = t == lengths[row + r] - 1
-                if last_one:
-                    for j in range(0, size, wide):
-                        store_some(beta, here + r * width + j, size - j, fill(beta, 1.0))
-                scale = 1.0
-                if last_one or due:
-                    mass = overlap(alpha, at + r * width, beta, here + r * width, width)
-                    factor[r] = weight[row + r] / mass if mass > 0.0 else 0.0
-                    scale = power_of_two(-exponent(peak(beta, here + r * width, width)))
-                u_at = ((row + r) * steps + t) * size
-                gather(alpha, onward, at + r * width, beta, here + r * width, factor[r], scale, by_unary, u_at, size)
-                factor[r] /= scale
-                if floor > 0.0 and faintest(onward, at + r * width, width) < floor:
-                    lost[row + r] = True
-            if t % STEPS == 0 and t < end - 1:
-                stop = min(t + STEPS, end - 1)
-                product(
-                    counts, w_at, width, alpha, at, 1, width, onward, at + height * width, width,
-                    width, width, (stop - t) * height, True,
-                )  # fmt: skip
-
-
 @inlined
 @no_type_check
 def gather(
@@ -310,20 +312,3 @@ def gather(
         store_some(by_unary, u_at + j, size - j, ahead * back)
         store(alpha, at + j, ahead)
         store(onward, at + j, load(onward, at + j) * (back * rescale))
-
-
-@compiled
-@no_type_check
-def gathered(sums: Any, table: Any, size: int, width: int, out: Any) -> None:
-    """Expected counts (tables, S, S), from the sums of each thread or table, which lack the factor of the table."""
-    square = width * width
-    for k in range(out.shape[0]):
-        for i in range(size):
-            for j in range(size):
-                at, found = k * square + i * width + j, 0.0
-                if out.shape[0] > 1:
-                    found = float(sums[at])
-                else:
-                    for part in range(0, sums.size, square):
-                        found += sums[part + at]
-                out[k, i, j] = found * table[at]

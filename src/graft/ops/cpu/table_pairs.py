@@ -10,29 +10,27 @@ from graft.ops.cpu.vectors import fill, lanes, load, store_some
 
 @compiled
 @no_type_check
-def pairs(
-    table: Any, stride: int, lengths: Any, alpha: Any, onward: Any, out: Any, sizes: Any, first: int, last: int
-) -> None:
-    """Fills `out`, flat (b, T-1, S, S), of blocks `first` to `last`; 0 beyond a row's length.
+def write_pairs(
+    table: Any, w_at: int, lengths: Any, row: int, count: int, buffer: Any, before: int, ahead: int, out: Any,
+    begin: int, inside: int, sizes: Any,
+) -> None:  # fmt: skip
+    """Fills `out`, flat (b, T-1, S, S), for the pairs that begin in a chunk of a block, as far as they exist.
 
     Args:
         table: see `table.prepare`.
-        alpha, onward: as `table.backward` left them.
+        buffer: weighted messages from `before` on, and scaled ones of the next elements from `ahead` on.
+        lengths: of all rows, `count` of which are those of the block, from `row` on.
+        begin, inside: where the chunk begins, and of how many pairs.
         sizes: T, S, width, height, run.
     """
     steps, size, width, height, _ = sizes
-    wide, square = lanes(alpha), size * size
-    for block in range(first, last):
-        for r in range(min(height, lengths.size - block * height)):
-            row = block * height + r
-            end = max(lengths[row] - 1, 0)
-            for t in range(end):
-                at = ((block * steps + t) * height + r) * width
-                ahead = at + height * width
-                for i in range(size):
-                    by, line = fill(alpha, alpha[at + i]), block * stride + i * width
-                    place = (row * (steps - 1) + t) * square + i * size
-                    for j in range(0, size, wide):
-                        share = by * load(table, line + j) * load(onward, ahead + j)
-                        store_some(out, place + j, size - j, share)
-            out[(row * (steps - 1) + end) * square : (row + 1) * (steps - 1) * square] = 0.0
+    wide, area = lanes(buffer), size * size
+    for r in range(count):
+        base = (row + r) * (steps - 1) * area
+        for t in range(max(0, min(inside, lengths[row + r] - 1 - begin))):
+            at = (t * height + r) * width
+            for i in range(size):
+                by, place = fill(buffer, buffer[before + at + i]), base + (begin + t) * area + i * size
+                for j in range(0, size, wide):
+                    share = by * load(table, w_at + i * width + j) * load(buffer, ahead + at + j)
+                    store_some(out, place + j, size - j, share)

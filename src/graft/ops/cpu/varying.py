@@ -79,7 +79,7 @@ def forward(
         shift, power, dense, watched = 0.0, 0, math.log(size) <= reach, True
         for t in range(length):
             at, u_at = base + t * width, (row * steps + t) * size
-            high = emissions(u, u_at, size, onward, at, width, True)
+            high = emissions(u, u_at, size, onward, at, width)
             shift += high
             watched = watched and high - trough(u, u_at, size, high) <= reach
             if t > 0:
@@ -91,7 +91,7 @@ def forward(
                 watched = watched and most - trough(w, w_at, size * size, most) <= reach
                 shift += most
                 advance(w, w_at, size, most, alpha, at, width)
-            power += weigh(alpha, at, onward, width, width, t == 0, t > 0)
+            power += weigh(alpha, at, onward, at, width, width, t == 0, t > 0)
             watched = watched and faintest(alpha, at, width) >= floor
         lost[row] = not (dense or watched)
         log_z[row] = 0.0

@@ -31,8 +31,8 @@ _SERIES = {
 }
 #: log(2) in two pieces, the first so short that small multiples of it are exact (Cody and Waite 1980).
 _LOG2 = {32: (0.693359375, -2.12194440e-4), 64: (6.93145751953125e-1, 1.42860682030941723212e-6)}
-#: Mantissa bits, exponent bias, and the lowest argument of `exp` whose result is a normal number.
-_FORMAT = {32: (23, 127, -87.0), 64: (52, 1023, -708.0)}
+#: Mantissa bits, and the lowest argument of `exp` whose result is a normal number.
+_FORMAT = {32: (23, -87.0), 64: (52, -708.0)}
 
 
 def _register_bytes() -> int:
@@ -81,10 +81,20 @@ def _constant(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * kind.count)
 
 
-def _place(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.Value, at: ir.Value) -> ir.Value:
-    """The address of one entry of a flat array."""
-    data = context.make_array(array)(context, builder, value).data
+def _place(context: Any, builder: ir.IRBuilder, array: Any, value: ir.Value, at: ir.Value) -> ir.Value:
+    """The address of one entry of a flat array, or behind a pointer."""
+    data = value if isinstance(array, types.CPointer) else context.make_array(array)(context, builder, value).data
     return builder.gep(data, [at], source_etype=context.get_data_type(array.dtype))
+
+
+@intrinsic
+def pointer(typingctx: Any, array: Any) -> Any:
+    """`pointer(array)`: where a flat array begins; what takes an array takes it too, as one word instead of seven."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
 
 
 def _first(builder: ir.IRBuilder, lanes: int, count: ir.Value) -> ir.Value:
@@ -290,23 +300,29 @@ def exp(typingctx: Any, vector: Any) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         width = vector.dtype.bitwidth
-        kind, (bits, bias, lowest) = _llvm(vector), _FORMAT[width]
+        kind, (bits, lowest) = _llvm(vector), _FORMAT[width]
         normal = builder.fcmp_ordered(">=", args[0], _constant(kind, lowest))
-        x = builder.select(normal, args[0], _constant(kind, lowest))
-        scaled = builder.fmul(x, _constant(kind, 1.4426950408889634))
-        n = _call(builder, f"llvm.rint.{_suffix(kind)}", kind, [scaled])
-        r = x
+        # added to so great a number, n stands in the lowest bits
+        shift = _constant(kind, 1.5 * 2.0**bits)
+        shifted = _mul_add(builder, args[0], _constant(kind, 1.4426950408889634), shift)
+        n, r = builder.fsub(shifted, shift), args[0]
         for piece in _LOG2[width]:
             r = _mul_add(builder, n, _constant(kind, -piece), r)
-        value = _constant(kind, _SERIES[width][0])
-        for coefficient in _SERIES[width][1:]:
-            value = _mul_add(builder, value, r, _constant(kind, coefficient))
+        value = _polynomial(builder, [_constant(kind, c) for c in reversed(_SERIES[width])], r)
         whole = ir.VectorType(ir.IntType(width), kind.count)
-        biased = builder.add(builder.fptosi(n, whole), ir.Constant(whole, [bias] * kind.count))
-        power = builder.bitcast(builder.shl(biased, ir.Constant(whole, [bits] * kind.count)), kind)
-        return builder.select(normal, builder.fmul(value, power), _constant(kind, 0.0))
+        power = builder.shl(builder.bitcast(shifted, whole), ir.Constant(whole, [bits] * kind.count))
+        value = builder.bitcast(builder.add(builder.bitcast(value, whole), power), kind)
+        return builder.select(normal, value, _constant(kind, 0.0))
 
     return vector(vector), codegen
+
+
+def _polynomial(builder: ir.IRBuilder, terms: list[ir.Value], x: ir.Value) -> ir.Value:
+    """The sum of terms times powers of x, the lowest first, by pairs: few of them wait for others (Estrin 1960)."""
+    while len(terms) > 1:
+        pairs = [_mul_add(builder, high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms, x = pairs + terms[2 * len(pairs) :], builder.fmul(x, x)
+    return terms[0]
 
 
 @intrinsic
