@@ -15,6 +15,7 @@ BENCHMARKS = (
     "loopy_bp.py",
     "em.py",
     "tagger.py",
+    "training_step.py",
 )
 
 

@@ -15,6 +15,7 @@ Example:
     torch.Size([3, 20, 8])
 """
 
+from graft import evaluation as evaluation
 from graft import factors as factors
 from graft import formats as formats
 from graft import objectives as objectives

@@ -276,10 +276,17 @@ class Model(nn.Module):
         if not isinstance(sizes, Mapping | None):
             raise GraftError(f"sizes must be a dict of whole numbers by axis, not {type(sizes).__name__}")
         told = {**self.sizes, **(sizes or {})}
-        one = next((p for p in self.parameters() if p.is_floating_point()), torch.empty(0))
         with ordinary():
             values, lengths, mask = kept(dict(values)), kept(lengths), kept(mask)
-            return settle(self.graph, values, lengths, mask, told, like=one)
+            return settle(self.graph, values, lengths, mask, told, like=self._like())
+
+    def _like(self) -> Tensor:
+        """A parameter, whose type and device log-probabilities take; what a factor itself holds is found fastest."""
+        for factor in self.factors:
+            for parameter in factor._parameters.values():
+                if parameter is not None and parameter.is_floating_point():
+                    return parameter
+        return next((p for p in self.parameters() if p.is_floating_point()), torch.empty(0))
 
     def __repr__(self) -> str:
         lines = [f"    {node.formula.text!r}: {type(node.module).__name__}" for node in self.graph.nodes]

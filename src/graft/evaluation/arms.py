@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from enum import Enum
 from pathlib import Path
 
 from rich.table import Table
@@ -12,15 +11,7 @@ from rich.text import Text
 
 from graft.errors import GraftError
 from graft.evaluation.intervals import Summary, summarise
-
-
-class Kind(Enum):
-    """What a figure is of the quantity it stands for."""
-
-    EXACT = "exact"
-    LOWER = "lower bound"
-    UPPER = "upper bound"
-    ESTIMATE = "estimate"
+from graft.evaluation.kinds import Kind
 
 
 class Comparison:

@@ -6,6 +6,7 @@ from graft.factors.bilinear import Bilinear as Bilinear
 from graft.factors.categorical import Categorical as Categorical
 from graft.factors.displacement import Displacement as Displacement
 from graft.factors.energy import Energy as Energy
+from graft.factors.flow import Flow as Flow
 from graft.factors.function import Function as Function
 from graft.factors.gaussian import Gaussian as Gaussian
 from graft.factors.gaussian_potential import GaussianPotential as GaussianPotential
@@ -30,6 +31,7 @@ __all__ = [
     "Displacement",
     "Energy",
     "Fixed",
+    "Flow",
     "Function",
     "Gaussian",
     "GaussianPotential",

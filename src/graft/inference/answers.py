@@ -20,6 +20,7 @@ from graft.inference.draws import visible
 from graft.inference.filtering import cutoffs, opened
 from graft.inference.problem import Problem, Sketch, Unknown
 from graft.inference.query import Query, ask
+from graft.inference.roles import roles
 from graft.inference.settle import Situation
 
 
@@ -40,44 +41,49 @@ class Marginals(Mapping[str, Any]):
         """What was asked for, likewise."""
         return self._kept.setdefault(torch.is_grad_enabled(), ({}, {}))[1]
 
+    @cached_property
+    def _free(self) -> tuple[str, ...]:
+        """The discrete variables that are not known, in order."""
+        return tuple(n for n in roles(self._situation.graph).discrete if not _known(self._situation, n))
+
     def __iter__(self) -> Iterator[str]:
-        graph = self._situation.graph
-        return (n for n in graph.random if graph.variables[n].is_discrete and not _known(self._situation, n))
+        return iter(self._free)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __getitem__(self, text: str) -> Any:
-        if text not in self._found:
+        found = self._found
+        if text not in found:
             variable = self._situation.graph.variables.get(text)
-            if variable is not None:
-                self._found[text] = self._of(variable)
-            else:
-                self._found[text] = self.table(text)[0]
-        return self._found[text]
+            found[text] = self._of(variable) if variable is not None else self.table(text)[0]
+        return found[text]
 
     def _of(self, variable: Variable) -> Distribution:
-        unknown_to(self._situation, variable.name)
-        if variable.name not in self._single:
+        single = self._single
+        if variable.name not in single:
+            unknown_to(self._situation, variable.name)
             self._all(variable.name)
+            if variable.name in self._found:
+                return self._found[variable.name]
         query = self._asking((variable.name,))
-        return as_distribution(self._single[variable.name], query.problem.unknowns[variable.name], self._situation)
+        return as_distribution(single[variable.name], query.problem.unknowns[variable.name], self._situation)
 
     def _asking(self, names: tuple[str, ...]) -> Query:
         """The query that knows these unknowns: the main one unless some of them are barren there."""
         for query in (self._everyone, self._query):
-            if query is not None and all(name in query.problem.unknowns for name in names):
+            if query is not None and query.problem.unknowns.keys() >= set(names):
                 return query
         return ask(self._situation, self._budget, self._chains, names)
 
     @cached_property
     def _everyone(self) -> Query | None:
         """The query of all discrete unknowns, from which all marginals come at once; None if it costs far more."""
-        barren = sum(name not in self._query.problem.unknowns for name in self)
+        barren = len(set(self._free).difference(self._query.problem.unknowns))
         if not barren:
             return None
         try:
-            query = ask(self._situation, self._budget, self._chains, tuple(self))
+            query = ask(self._situation, self._budget, self._chains, self._free)
             dear = query.plan.bytes > (1 + barren) * self._query.plan.bytes + 2**24
         except IntractableError:
             return None
@@ -86,7 +92,12 @@ class Marginals(Mapping[str, Any]):
 
     def _all(self, name: str) -> None:
         """All single marginals of one sum, from one backward pass."""
-        for other, found in self._asking((name,)).singles("marginal").items():
+        query, variables, mine = self._asking((name,)), self._situation.graph.variables, self._found
+        short = query.short("marginal")
+        if short is not None:
+            mine.update({o: _categorical(probs, variables[o]) for o, probs in short.items() if o not in mine})
+            return
+        for other, found in query.singles("marginal").items():
             self._single.setdefault(other, found)
 
     def table(self, text: str) -> tuple[Tensor, tuple[Term, ...], tuple[str, ...]]:
@@ -187,11 +198,23 @@ def as_distribution(grad: Tensor, unknown: Unknown, situation: Situation) -> Dis
         bits = support.decode(torch.arange(unknown.states, device=probs.device)).to(probs.dtype)
         on = torch.tensordot(probs, bits, dims=1)
         return _units(visible(on, variable.axes, frame), variable)
-    shown = visible(probs, variable.axes, frame)
-    exists = shown.sum(-1, keepdim=True) > 0
+    if variable.axes:
+        shown = visible(probs, variable.axes, frame)
+        exists = shown.sum(-1, keepdim=True) > 0
+        probs = torch.where(exists, shown, 1.0 / unknown.states)
     # probabilities by construction: checking them would take longer than making them
-    found = Categorical(probs=torch.where(exists, shown, 1.0 / unknown.states), validate_args=False)
+    found = Categorical(probs=probs, validate_args=False)
     found._validate_args = True  # values are checked as ever
+    return labelled(found, variable)
+
+
+def _categorical(probs: Tensor, variable: Variable) -> Distribution:
+    """`Categorical(probs=probs)` of what sums to one already: a network of hundreds of variables waits for these."""
+    found = Categorical.__new__(Categorical)
+    found.probs = found._param = probs
+    found._num_events = probs.shape[-1]
+    Distribution.__init__(found, probs.shape[:-1], validate_args=False)
+    found._validate_args = True
     return labelled(found, variable)
 
 

@@ -44,6 +44,8 @@ def clean(variable: Variable, given: Any, frame: Frame) -> Given:
     Raises:
         GraftError: NaN or infinity, a state out of range, evidence of the wrong kind; named by variable and place.
     """
+    if raw(given).is_complex():
+        raise GraftError(f"{variable.name} is complex ({raw(given).dtype}): values and weights are real numbers")
     tensor = _without_padding(raw(given), variable, frame)
     if isinstance(given, Partial):
         return Given(log_mask=frame.compact(_log(tensor), variable.axes))
@@ -92,6 +94,8 @@ def _states(variable: Variable, value: Tensor, frame: Frame) -> Given:
     if support.event_rank:
         _check(variable, value, frame)
         return Given(value=frame.compact(_typed(variable, value), variable.axes))
+    if _all_known(variable, value):
+        return Given(value=frame.compact(value.long(), variable.axes))
     unknown = value == -1
     known = torch.where(unknown, torch.zeros_like(value), value)
     _check(variable, known, frame)
@@ -102,6 +106,17 @@ def _states(variable: Variable, value: Tensor, frame: Frame) -> Given:
     states = torch.arange(support.states, device=value.device)
     fits = (support.encode(typed).unsqueeze(-1) == states) | frame.compact(unknown, variable.axes).unsqueeze(-1)
     return Given(log_mask=_log(fits))
+
+
+def _all_known(variable: Variable, value: Tensor) -> bool:
+    """Whether every value is one of finitely many states, by looking once."""
+    states = variable.support.states if isinstance(variable.support, Finite) else None
+    if states is None or value.dtype not in (torch.int64, torch.int32) or not value.numel():
+        return False
+    if not value.dim():
+        return 0 <= int(value) < states
+    low, high = value.aminmax()
+    return int(low) >= 0 and int(high) < states
 
 
 def _typed(variable: Variable, value: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from graft.inference.gaussian_system import assemble
 from graft.inference.plan import written
 from graft.inference.query import ask
 from graft.inference.relevance import Relevant
+from graft.inference.roles import roles
 from graft.inference.settle import Situation
 from graft.ops.modes import ordinary
 
@@ -127,9 +128,8 @@ def gaussian_or_refuse(
 
 def any_continuous(situation: Situation) -> bool:
     """Whether some continuous variable is not known in full."""
-    graph, given = situation.graph, situation.given
-    loose = (n for n in graph.random if n not in given or given[n].value is None or given[n].cells is not None)
-    return any(not graph.variables[name].is_discrete for name in loose)
+    given, names = situation.given, roles(situation.graph).continuous
+    return any(n not in given or given[n].value is None or given[n].cells is not None for n in names)
 
 
 def log_sum(situation: Situation, budget: int, scored: bool = True) -> Tensor:

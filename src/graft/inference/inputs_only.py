@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from graft.errors import GraftError, ShapeError
-from graft.factors.base import Call, TablePotential
+from graft.factors.base import Call
 from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Node
 from graft.graph.parse import EXISTENCE
-from graft.graph.terms import Whole
 from graft.inference.calls import arguments, invoke
 from graft.inference.frame import Frame
 from graft.inference.ready import Ready
+from graft.inference.roles import roles
 from graft.inference.shapes_of import Sizes
 
 
@@ -69,15 +69,7 @@ class InputsOnly(Mapping):  # bare: a shape checker must not sample items, which
         self.graph, self.inputs, self.asked, self.sizes = graph, inputs, asked, sizes
         self.frame: Frame | None = None
         self._made: dict[Node, tuple[bool, Any]] = {}
-        self._nodes = {node: None for node in graph.nodes if self._reads_only_inputs(node)}
-
-    def _reads_only_inputs(self, node: Node) -> bool:
-        """No random or computed input, no offset, no single element."""
-        if node.kind == "potential" and not isinstance(node.module, TablePotential):
-            return False
-        simple = all(term.plain or set(term.indices) == {Whole()} for term in node.reads)
-        given = all(term.name in self.inputs for term in node.reads)
-        return simple and given and self.graph.reads_only_inputs(node)
+        self._nodes = {node: None for node in roles(graph).of_inputs if all(t.name in inputs for t in node.reads)}
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes)

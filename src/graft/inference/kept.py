@@ -25,7 +25,9 @@ class Kept(Generic[T]):
 
     def get(self, graph: FactorGraph, label: Hashable, make: Callable[[], T]) -> T:
         """The result for a label, made if there is none yet."""
-        mine = self._of.setdefault(graph, OrderedDict())
+        mine = self._of.get(graph)
+        if mine is None:
+            mine = self._of.setdefault(graph, OrderedDict())
         found = mine.get(label)
         if found is None:
             found = mine[label] = make()

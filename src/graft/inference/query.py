@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graft.errors import ImpossibleEvidence
+from graft.inference.direct import direct
 from graft.inference.domain import reaches
 from graft.inference.plan import General, Plan, make
 from graft.inference.problem import Problem, Sketch, pose
@@ -56,7 +57,9 @@ class Query:
         """The summing sweep; one made without gradients is not kept for who wants them."""
         want = torch.is_grad_enabled()
         if self._swept is None or (want and not self._swept[0]):
-            self._swept = (want, sweep(self.problem, self.plan, self.tables))
+            found = None if self._tables else direct(self.problem, self.plan, False)
+            swept = sweep(self.problem, self.plan, self.tables) if found is None else Swept(found[0], ((),))
+            self._swept = (want, swept)
         return self._swept[1]
 
     @property
@@ -79,6 +82,18 @@ class Query:
             with torch.no_grad():
                 self._recorded = sweep(self.problem, self.plan, self.tables, records=True)
         return self._recorded
+
+    def short(self, what: str) -> dict[str, Tensor] | None:
+        """The marginals of all unknowns, (batch, states) by name, if they need no tables; see `direct`.
+
+        Raises:
+            ImpossibleEvidence: naming the rows of probability zero.
+        """
+        found = None if self._tables else direct(self.problem, self.plan, True)
+        if found is None:
+            return None
+        impossible(found[0], what)
+        return found[1]
 
     def singles(self, what: str) -> dict[str, Tensor]:
         """The marginals of all unknowns: (states, batch, axes) by name, 0 where nothing exists.

@@ -20,6 +20,7 @@ from graft.inference.plain_tables import plain_table
 from graft.inference.ready import Ready
 from graft.inference.store import Store
 from graft.inference.tables import LogTable
+from graft.structured.checks import usable
 
 
 class Scorer:
@@ -43,7 +44,7 @@ class Scorer:
         found = plain_table(node, store) if self.short and node not in self.ready and not self.cells else None
         if found is not None:
             table = LogTable(found[1], (), found[0], {}, None, evidence, True)
-            _no_nan(table, store.frame, node)
+            _refuse_unusable(table, store.frame, node)
             return table
         if node.kind == "conditional":
             tensor, slots = self._conditional(node, where)
@@ -54,7 +55,7 @@ class Scorer:
         tensor = _ranked(tensor, len(slots), lead_of(node, where, store.frame), node)
         mask = valid(node, store.variables, store.frame)
         table = LogTable(slots, node.letters, tensor, where, mask, evidence, natural(node, store.variables))
-        _no_nan(table, store.frame, node)
+        _refuse_unusable(table, store.frame, node)
         return table
 
     def _conditional(self, node: Node, where: Windows) -> tuple[Tensor, tuple[Term, ...]]:
@@ -188,7 +189,9 @@ def _looked_up(
     ), (*unknown, *parents)
 
 
-def _no_nan(table: LogTable, frame: Frame, node: Node) -> None:
-    """Complain of NaN where the factor stands; elsewhere nobody looks."""
-    if bool(table.tensor.isnan().any()) and bool(table.dense(frame, frame.sizes).isnan().any()):
-        raise GraftError(f"{node}: the log-factor is NaN (a network's output, or a value outside the support?)")
+def _refuse_unusable(table: LogTable, frame: Frame, node: Node) -> None:
+    """Complain of NaN and plus infinity where the factor stands; elsewhere nobody looks."""
+    if usable(table.tensor) or usable(found := table.dense(frame, frame.sizes)):
+        return
+    what = "NaN" if bool(found.isnan().any()) else "plus infinity"
+    raise GraftError(f"{node}: the log-factor is {what} (a network's output, or a value outside the support?)")

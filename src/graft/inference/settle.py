@@ -17,6 +17,7 @@ from graft.inference.clean import Given, both, clean
 from graft.inference.evidence import Missing, Partial, Soft
 from graft.inference.frame import Existence, Frame, existence_of
 from graft.inference.inputs_only import Asked, InputsOnly
+from graft.inference.roles import roles
 from graft.inference.shapes_of import Sizes, note, raw
 from graft.inference.values import Value
 
@@ -100,7 +101,7 @@ def settle(
     _learn(graph, known, ready, inputs, longest)
     if known.batch is None and batch is not None:
         known.batch_is(batch, "the call")
-    known.complete(graph.letters, longest)
+    known.complete(roles(graph).letters, longest)
     like = torch.empty(0) if like is None else like
     device = next((raw(v).device for v in values.values()), like.device)
     frame = Frame(known.batch or (), known.of, {}, device, like.dtype)
@@ -210,6 +211,8 @@ def _learn(
 def _with_existence(graph: FactorGraph, frame: Frame, asked: Asked) -> Frame:
     """Add existence axis by axis, from left to right: lengths follow the rows they belong to."""
     found: dict[str, Existence] = {}
+    if not asked.lengths and not asked.masks:
+        return frame
     letters = [x for x in graph.letters if x in asked.lengths or x in asked.masks]
     for letter in sorted(letters, key=lambda x: len(graph.left_of(x))):
         left, size = graph.left_of(letter), frame.sizes[letter]

@@ -12,6 +12,7 @@ from graft.errors import GraftError
 from graft.graph.nodes import Node
 from graft.objectives.base import total
 from graft.objectives.estimators.base import Estimator, Signal
+from graft.objectives.estimators.rebar import REBAR
 from graft.objectives.guided import GuidedObjective, Reached, Run, zero_valued
 from graft.objectives.schedules import Schedule, as_schedule
 
@@ -95,7 +96,9 @@ class ELBO(GuidedObjective):
 
     def parts(self, run: Run) -> dict[str, Tensor]:
         """The bound of a run of the guide, by factor, with the gradients that its estimators give."""
-        found = self._terms(run)
+        beta = self.beta.now(self.training)
+        found = self._terms(run, beta)
+        soft = self._terms(run.relaxed(), beta) if run.relaxing else []
         weight = run.weight()
         parts: dict[str, Tensor] = {}
         for term in found:
@@ -103,15 +106,14 @@ class ELBO(GuidedObjective):
             parts[term.label] = parts[term.label] + part if term.label in parts else part
         for name in self.names:
             if self.estimator(name).scores and name not in run.known:
-                self._score(run, name, found, weight, parts)
+                self._score(run, name, found, soft, weight, parts)
         batch = run.trace.batch
         return {name: part if part.shape == batch else part.expand(batch) for name, part in parts.items()}
 
-    def _terms(self, run: Run) -> list[Term]:
+    def _terms(self, run: Run, beta: float) -> list[Term]:
         trace, reached = run.trace, self.reached(run.known)
-        beta = self.beta.now(self.training)
         found: list[Term] = []
-        closed: set[Node] = set()
+        closed: list[Node] = []
         for node in trace.guide:
             term = self._closed(run, node, reached, closed)
             name = node.head.name
@@ -122,6 +124,12 @@ class ELBO(GuidedObjective):
         if trace.unknown or not self.program.model.directed:
             if beta != 1.0:
                 raise GraftError(f"beta weighs single factors, but {', '.join(trace.unknown)} are summed out of them")
+            for name in self.names:
+                if self.estimator(name).relaxes and name in trace.draws:
+                    rule = "its relaxed draws lie between the states at which they can be: use another estimator"
+                    raise GraftError(
+                        f"{', '.join(trace.unknown) or 'states'} cannot be summed out given {name}: {rule}"
+                    )
             found.append(Term("log p", trace.log_joint(), frozenset(trace.draws)))
             return found
         for node in trace.model:
@@ -130,7 +138,7 @@ class ELBO(GuidedObjective):
                 found.append(_scaled(term, beta) if node.head.name in trace.draws else term)
         return found
 
-    def _closed(self, run: Run, node: Node, reached: Reached, closed: set[Node]) -> Term | None:
+    def _closed(self, run: Run, node: Node, reached: Reached, closed: list[Node]) -> Term | None:
         """Minus the divergence to the prior, or the entropy, where the form asks for it and it is known."""
         name, trace = node.head.name, run.trace
         if self.form == "joint" or self.estimator(name).lands:
@@ -147,29 +155,53 @@ class ELBO(GuidedObjective):
             if self.form == "kl":
                 raise GraftError(f"{node}: no divergence to the prior of {name} in closed form; use form='auto'")
             return None
-        closed.add(twin)
+        closed.append(twin)
         on = reached.of(node, head=False) | reached.of(twin, head=False)
         return Term(f"-KL({node.head})", -found, on)
 
     def _log_q(self, run: Run, node: Node) -> Tensor:
         """The log-density of a draw, without the parts of its gradient whose mean is zero if the estimator says so."""
         estimator, log_q = self.estimator(node.head.name), run.trace.log_q(node)
-        if estimator.scores:
-            return log_q.detach()
+        if estimator.scores:  # but a relaxed draw has a gradient of its own
+            return log_q if run.soft else log_q.detach()
         return log_q - zero_valued(run.trace.direct(node)) if estimator.lands else log_q
 
-    def _score(self, run: Run, name: str, terms: list[Term], weight: Tensor | None, parts: dict[str, Tensor]) -> None:
+    def _score(
+        self,
+        run: Run,
+        name: str,
+        terms: list[Term],
+        soft: list[Term],
+        weight: Tensor | None,
+        parts: dict[str, Tensor],
+    ) -> None:
         """Add what a score-function estimator gives, of value zero."""
-        mine = [term.value.detach() for term in terms if name in term.depends]
-        cost = run.spread(total(mine))
+        mine = [term.value for term in terms if name in term.depends]
+        if not mine:  # all that there is of it has a closed form
+            return
+        cost = run.spread(total(mine)).detach()
         fixed = None if weight is None else weight.detach()
         signal = Signal(cost, fixed, run.samples, run.evidence, len(run.trace.batch))
+        if self.estimator(name).evaluates > 1:
+            self._control(run, name, signal, soft, parts)
+            return
         log_q = run.spread(total([run.trace.log_q(node) for node in run.nodes(name)]))
         found = self.estimator(name).parts(log_q, signal)
         score = found.score if found.control is None else found.score - found.control
         parts[f"score({name})"] = zero_valued(_summed(run, score))
         if found.baseline is not None:
             parts[f"baseline({name})"] = -zero_valued(run.reduced(found.baseline, fixed))
+
+    def _control(self, run: Run, name: str, signal: Signal, soft: list[Term], parts: dict[str, Tensor]) -> None:
+        """Add what an estimator gives that looks at relaxed values too, of value zero; nothing without gradients."""
+        estimator = self.estimator(name)
+        if name not in run.relaxing or not isinstance(estimator, REBAR):
+            return
+        relaxed = run.spread(total([term.value for term in soft if name in term.depends]))
+        found = estimator.control(run.coupled[name], signal, relaxed)
+        parts[f"score({name})"] = zero_valued(_summed(run, found.score))
+        if found.fit is not None:
+            parts[f"control({name})"] = -zero_valued(found.fit)
 
 
 def _summed(run: Run, part: Tensor) -> Tensor:

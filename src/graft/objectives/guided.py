@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from graft.distributions.density import Density
@@ -21,8 +23,12 @@ from graft.model import Model
 from graft.objectives.base import Objective
 from graft.objectives.estimators.base import Estimator
 from graft.objectives.estimators.choose import chosen
+from graft.objectives.estimators.coupled import Coupled
 from graft.objectives.estimators.enumeration import laid_out
+from graft.objectives.estimators.rebar import REBAR
+from graft.objectives.evaluations import Evaluation, first, nothing_follows, same
 from graft.objectives.intake import Intake
+from graft.objectives.phases import Phase
 from graft.objectives.treatments import Treatments, treatments
 from graft.objectives.truth import is_model
 
@@ -34,12 +40,17 @@ class GuidedObjective(Objective):
         model: p.
         guide: q.
         samples: draws of the guide for each row.
-        estimators: by variable; what is not named is chosen.
+        estimators: by variable, what is not named being chosen; or one kind for all.
         several: the objective is a bound of several samples.
     """
 
     def __init__(
-        self, model: Any, guide: Any, samples: Any, estimators: Mapping[str, Estimator] | None, several: bool = False
+        self,
+        model: Any,
+        guide: Any,
+        samples: Any,
+        estimators: Mapping[str, Estimator] | type[Estimator] | None,
+        several: bool = False,
     ) -> None:
         super().__init__()
         who = type(self).__name__
@@ -50,7 +61,10 @@ class GuidedObjective(Objective):
         self.samples = positive(samples, "samples")
         self.program = join(model.graph, guide.joined(model))
         drawn = [name for name in self.program.proposes if not self.program.guide.variables[name].is_computed]
+        if isinstance(estimators, type):
+            estimators = {name: estimators() for name in drawn}
         found = chosen(self.program, drawn, dict(estimators or {}), self.samples, several)
+        nothing_follows(self.program, found)
         self.names = tuple(found)
         self.chosen = nn.ModuleList(found.values())
         self.intake = Intake(model, self.program)
@@ -77,26 +91,33 @@ class GuidedObjective(Objective):
         """The diagram of the model with its guide dashed; see `Model.draw`."""
         return self.model.draw(self.guide, path)
 
+    def phases(self) -> tuple[Phase, ...]:
+        """The guide's steps (E) and the model's (M), both of the same loss."""
+        model, guide = tuple(self.model.parameters()), tuple(self.guide.parameters())
+        # baselines and temperatures belong to the guide
+        own = tuple(p for one in self.chosen for p in one.parameters())
+        return Phase("guide", self, (*guide, *own)), Phase("model", self, model)
+
     def run(self, batch: Any, samples: int | None = None, values: Mapping[str, Tensor] | None = None) -> Run:
         """Run the guide on a batch.
 
         Args:
             batch: values and evidence by name, and possibly `lengths`, `mask` or `sizes`.
             samples: in place of the objective's own.
-            values: of the guide's variables, to be scored instead of drawn.
+            values: of the guide's variables, to be scored instead of drawn; what is not named is drawn.
 
         Raises:
             GraftError: wrong names, shapes or values; a variable that needs a guide and has none.
         """
         taken = self.intake.take(batch)
         count = self.samples if samples is None else samples
-        run = Run(self, taken.known, count, values)
+        run = Run(self, taken.known, count, taken.compact(values))
         if taken.straight is not None:
-            trace: Trace = taken.straight.run(taken.values, taken.batch, run.extra, run.drawn, taken.new)
+            trace: Trace = taken.straight.run(taken.values, taken.batch, run.wide, run.drawn, taken.new)
         else:
-            relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes) if values is None else frozenset()
-            trace = general.run(self.program, taken.situation, run.extra, run.drawn, relaxed)
-        run.trace = trace
+            relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes and n not in (values or {}))
+            trace = general.run(self.program, taken.situation, run.wide, run.drawn, relaxed, run.values)
+        run.trace = Evaluation(trace, 0) if run.relaxing else trace
         run.evidence = taken.values
         return run
 
@@ -135,8 +156,12 @@ class Run:
         extra: one dimension for each enumerated variable, then that of samples if there are several.
         enumerated: names, in the order of their dimensions.
         samples: the dimension of samples; None if there is one draw.
+        relaxing: variables at whose relaxed values the bound is computed too.
+        soft: the trace is the one at relaxed values.
+        coupled: their draws, by factor or step.
     """
 
+    soft = False
     trace: Trace
     evidence: Mapping[str, Tensor]
 
@@ -150,28 +175,51 @@ class Run:
         self.objective, self.known, self.values = objective, known, values
         variables = objective.program.model.variables
         states = {}
-        if values is None:
-            for name in objective.names:
-                count = objective.estimator(name).states(variables[name].support) if name not in known else None
+        for name in objective.names:
+            if name not in known and name not in (values or {}):
+                count = objective.estimator(name).states(variables[name].support)
                 if count is not None:
                     states[name] = count
         self.enumerated = tuple(states)
         self.samples = len(states) if samples > 1 else None
         self.extra = tuple(states.values()) + ((samples,) if samples > 1 else ())
+        free = [n for n in objective.names if n not in known and n not in (values or {})]
+        twice = [n for n in free if objective.estimator(n).evaluates > 1]
+        self.relaxing = tuple(twice) if torch.is_grad_enabled() else ()
+        self.coupled: dict[str, list[Coupled]] = {name: [] for name in self.relaxing}
+
+    @property
+    def wide(self) -> tuple[int, ...]:
+        """The dimensions that are run: `extra`, behind one of states and relaxed values."""
+        return (2, *self.extra) if self.relaxing else self.extra
+
+    def relaxed(self) -> Run:
+        """The same run at the relaxed values."""
+        assert isinstance(self.trace, Evaluation)
+        found = copy(self)
+        found.trace, found.soft = self.trace.at(1), True
+        return found
 
     def drawn(self, node: Node, density: Density, lead: tuple[int, ...]) -> Tensor:
         """A value for one factor of the guide."""
         name = node.head.name
-        if self.values is not None:
+        if self.values is not None and name in self.values:
             return self.values[name].expand((*lead, *density.event))
         if name in self.enumerated:
             support = self._variable(name).support
             assert support is not None
-            return laid_out(support, self.enumerated.index(name), lead)
-        value = self.objective.estimator(name).draw(density, lead) if name in self.objective.names else None
-        if value is None:
+            return laid_out(support, len(self.wide) - len(self.extra) + self.enumerated.index(name), lead)
+        if name not in self.objective.names:
             raise GraftError(f"{name} is drawn by the guide, but nothing says how")
-        return value
+        estimator = self.objective.estimator(name)
+        if not self.relaxing:
+            return estimator.draw(density, lead)
+        if name not in self.relaxing:
+            return same(estimator.draw, density, lead)
+        assert isinstance(estimator, REBAR)
+        pair = estimator.couple(first(density, lead), lead[1:])
+        self.coupled[name].append(pair)
+        return torch.stack((pair.hard, pair.soft))
 
     def weight(self) -> Tensor | None:
         """The probability of each cell of enumerated states, (extra, batch); None if nothing is enumerated."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from graft.distributions.supports import Binary, Finite
 from graft.errors import GraftError
 from graft.graph.nodes import Variable
+from graft.inference.clean import Given
 from graft.inference.guided import straight
 from graft.inference.guided.straight import Straight
 from graft.inference.program import Program, readable
@@ -40,6 +41,18 @@ class Taken:
     new: bool
     _situation: Situation | None = None
 
+    def compact(self, values: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
+        """Values in the user's order as the run keeps them."""
+        if values is None or self._situation is None or not self._situation.frame.existence:
+            return values
+        frame, variables = self._situation.frame, self._situation.graph.variables
+        return {name: frame.compact(value, variables[name].axes) for name, value in values.items()}
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Of all axes."""
+        return {} if self._situation is None else self._situation.frame.sizes
+
     @property
     def situation(self) -> Situation:
         assert self._situation is not None
@@ -58,7 +71,7 @@ class Intake:
     """
 
     def __init__(self, model: Model, program: Program) -> None:
-        self.model, self.program = model, program
+        self.model, self.program, self._variables = model, program, program.variables
         #: batch shape and plan by (name, shape, type) of what is given
         self._kinds: dict[tuple[Any, ...], tuple[tuple[int, ...], Straight]] = {}
         self._plans: dict[frozenset[str], Straight | None] = {}
@@ -82,7 +95,7 @@ class Intake:
         return self._settled(values, options, None)
 
     def _settled(self, values: dict[str, Any], options: dict[str, Any], kind: tuple[Any, ...] | None) -> Taken:
-        situation = self.model.settled(values, **options)
+        situation = self._situated(values, options)
         known = frozenset(name for name, given in situation.given.items() if given.value is not None)
         whole = {name: given.value for name, given in situation.given.items() if given.value is not None}
         self._all_guided(situation, known)
@@ -91,6 +104,26 @@ class Intake:
         if plan is not None and kind is not None:
             self._kinds[kind] = (batch, plan)
         return Taken(known, whole, batch, plan, True, situation)
+
+    def _situated(self, values: dict[str, Any], options: dict[str, Any]) -> Situation:
+        """The call's situation, what only the guide reads beside the model's evidence."""
+        own = {name: value for name, value in values.items() if self._only_guide(name)}
+        situation = self.model.settled({n: v for n, v in values.items() if n not in own}, **options)
+        for name, value in own.items():
+            if not isinstance(value, Tensor) or tuple(value.shape[: situation.frame.rank]) != situation.frame.batch:
+                shown = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise GraftError(
+                    f"{name}, which the guide reads, is {shown}: it begins with batch {situation.frame.batch}"
+                )
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise GraftError(f"{name} holds NaN or infinity (shape {tuple(value.shape)})")
+        given = {name: Given(value=value) for name, value in own.items()}
+        return replace(situation, given={**situation.given, **given}) if given else situation
+
+    def _only_guide(self, name: str) -> bool:
+        """An input without axes of the guide that the model does not know."""
+        variable = self.program.guide.variables.get(name)
+        return name not in self.program.model.variables and variable is not None and not variable.axes
 
     def _plan(self, known: frozenset[str]) -> Straight | None:
         if known not in self._plans:
@@ -122,7 +155,7 @@ class Intake:
         held = self._seen.get(key)
         if held is not None and held[0]() is value and held[1] == value._version:
             return True
-        if not self._looked_at(self.program.model.variables[name], value):
+        if not self._looked_at(self._variables[name], value):
             return False
         if len(self._seen) > 4096:
             self._seen = {k: pair for k, pair in self._seen.items() if pair[0]() is not None}
@@ -140,7 +173,7 @@ class Intake:
         return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
     def _typed(self, name: str, value: Tensor) -> Tensor:
-        support = self.program.model.variables[name].support
+        support = self._variables[name].support
         if isinstance(support, Finite):
             return value.long()
         if isinstance(support, Binary) and not value.is_floating_point():

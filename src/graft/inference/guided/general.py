@@ -58,6 +58,7 @@ def run(
     extra: tuple[int, ...],
     drawer: Drawer,
     relaxed: frozenset[str] = frozenset(),
+    values: Mapping[str, Tensor] | None = None,
 ) -> GeneralTrace:
     """Run a guide beside its model.
 
@@ -67,20 +68,24 @@ def run(
         extra: dimensions to be drawn before the batch.
         drawer: makes values.
         relaxed: discrete variables whose values lie between their states.
+        values: of the guide's variables that are scored instead of drawn, (batch, axes, event), compact.
 
     Raises:
         GraftError: if the guide reads a random name that is neither evidence nor its own.
     """
     if not program.guide.directed:
         raise GraftError("potentials in a guide multiply conjugate factors of the model, which no engine here does")
-    values = {n: g.value for n, g in situation.given.items() if g.value is not None}
-    readable(program, values)
-    nodes = program.producers(frozenset(values))
-    ready = ready_of(program, situation, values, nodes)
+    known = {n: g.value for n, g in situation.given.items() if g.value is not None}
+    readable(program, known)
+    nodes = program.producers(frozenset(known))
+    ready = ready_of(program, situation, known, nodes)
     wide = widened(situation, extra)
     store = Store(wide.frame, program.variables)
     store.values = {n: Value(g.value) for n, g in wide.given.items() if g.value is not None}
-    _Drawing(store, drawer, ready).run(schedule(nodes, program.variables))
+    told = values or {}
+    store.values |= {n: Value(v.expand((*extra, *v.shape))) for n, v in told.items()}
+    drawn = [node for node in nodes if node.head.name not in told]
+    _Drawing(store, drawer, ready).run(schedule(drawn, program.variables))
     return GeneralTrace(program, wide, extra, situation.frame.batch, nodes, store, ready, relaxed)
 
 

@@ -118,7 +118,8 @@ class StraightTrace(Trace):
         self.model = tuple(step.node for step in plan.scores)
         self.unknown = ()
         self._steps = {step.node: step for step in (*plan.makes, *plan.scores)}
-        self._densities: dict[Node, Density] = {}
+        #: with whether gradients were recorded when they were made
+        self._densities: dict[Node, tuple[bool, Density]] = {}
 
     def make(self, step: Step, drawer: Drawer) -> None:
         """Compute or draw one value."""
@@ -133,11 +134,13 @@ class StraightTrace(Trace):
 
     def density(self, node: Node) -> Density:
         """The distribution of a factor at what it reads."""
-        found = self._densities.get(node)
-        if found is None:
+        want = torch.is_grad_enabled()
+        had, found = self._densities.get(node, (False, None))
+        if found is None or (want and not had):
             step = self._steps[node]
             inputs, rank = self._inputs(step)
-            found = self._densities[node] = self._called(step, inputs, rank)
+            found = self._called(step, inputs, rank)
+            self._densities[node] = (want, found)
             if self.check:
                 self._fits(node, found, rank)
         return found

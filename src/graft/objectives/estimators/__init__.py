@@ -9,6 +9,7 @@ from graft.objectives.estimators.baselines import RunningAverage as RunningAvera
 from graft.objectives.estimators.enumeration import Enumerate as Enumerate
 from graft.objectives.estimators.pathwise import Reparameterised as Reparameterised
 from graft.objectives.estimators.pathwise import StickingTheLanding as StickingTheLanding
+from graft.objectives.estimators.rebar import REBAR as REBAR
 from graft.objectives.estimators.relaxed import GumbelSoftmax as GumbelSoftmax
 from graft.objectives.estimators.relaxed import StraightThrough as StraightThrough
 from graft.objectives.estimators.score import VIMCO as VIMCO

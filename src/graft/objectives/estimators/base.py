@@ -57,6 +57,7 @@ class Estimator(nn.Module):
         scores: it needs the signal of what depends on its variable.
         several: it needs a bound of several samples.
         lands: the direct part of $\log q$'s gradient is left out.
+        evaluates: values of its variable at which the bound is computed in one run.
     """
 
     biased: ClassVar[bool] = False
@@ -64,6 +65,7 @@ class Estimator(nn.Module):
     scores: ClassVar[bool] = False
     several: ClassVar[bool] = False
     lands: ClassVar[bool] = False
+    evaluates: ClassVar[int] = 1
 
     def check(self, name: str, support: Support | None, axes: tuple[str, ...]) -> None:
         """Whether it can serve a variable.

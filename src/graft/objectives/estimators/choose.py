@@ -76,6 +76,8 @@ def _fits(name: str, one: Estimator, samples: int, several: bool) -> None:
         return
     if isinstance(one, Enumerate):
         raise GraftError(f"{name} need not be enumerated here: leave it out of the guide, so that it is summed exactly")
+    if one.evaluates > 1:
+        raise GraftError(f"{kind} of {name} is for a bound of single draws, an ELBO: use VIMCO")
     if leave:
         raise GraftError(f"LeaveOneOut of {name} would be biased here, where all samples share one bound: use VIMCO")
     if one.lands:

@@ -97,10 +97,10 @@ class _Marginals(Function):
 
 
 def _compiled_marginals(tables: Sequence[Tensor], tree: Tree, rows: int, asked: tuple[Key, ...]) -> tuple[Tensor, ...]:
-    from graft.ops.cpu.contraction import Contraction
+    from graft.ops.cpu.contraction import Contraction, entered
 
-    run, dtype = Contraction(_layout(tree, tables, rows, asked), tables, rows), _type(tables)
-    run.run(np.ones(rows))
+    run, dtype = Contraction(_layout(tree, tables, rows, asked), *entered(tables, rows)), _type(tables)
+    run.marginals()
     value, answers = torch.from_numpy(run.values), torch.from_numpy(run.answers)
     run.release()
     bad = torch.from_numpy(np.isnan(run.values))
@@ -162,7 +162,11 @@ def _compiled(tables: Sequence[Tensor]) -> bool:
 
 
 def _layout(tree: Tree, tables: Sequence[Tensor], rows: int, asked: Sequence[Key]) -> Layout:
-    comes = tuple(ROW if _own(table, rows) else SHARED for table in tables)
+    return laid_out(tree, tuple(ROW if _own(table, rows) else SHARED for table in tables), asked)
+
+
+def laid_out(tree: Tree, comes: tuple[int, ...], asked: Sequence[Key]) -> Layout:
+    """The layout of a tree, made once; see `graft.ops.contraction.layout.lay_out`."""
     label = (id(tree), comes, tuple(asked))
     found = _layouts.get(label)
     if found is None:  # the tree is kept beside it, so that no other can have its id
@@ -197,9 +201,9 @@ class _LogSum(Function):
 
 
 def _summed(tree: Tree, rows: int, tables: Sequence[Tensor], weights: Tensor | None = None, out: Any = None) -> Any:
-    from graft.ops.cpu.contraction import Contraction
+    from graft.ops.cpu.contraction import Contraction, entered
 
-    run = Contraction(_layout(tree, tables, rows, ()), tables, rows)
+    run = Contraction(_layout(tree, tables, rows, ()), *entered(tables, rows))
     run.run(None if weights is None else weights.double().numpy(), out)
     return run
 

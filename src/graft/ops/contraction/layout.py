@@ -11,8 +11,6 @@ import numpy as np
 
 from graft.ops.contraction.tree import Key, Pair, Tree
 
-#: Of a table: the sizes of its axes, their order by groups, the sizes of the groups.
-Axes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 #: How an input comes: the same for all rows, one for each row, or the same but with a derivative for each row.
 SHARED, ROW, COPIED = 0, 1, 2
 
@@ -33,7 +31,7 @@ class Layout:
         shared_size: of its first part.
         answer: entries of the answer of one row.
         work: multiplications for one row, there and back.
-        large: pairs of the row worth a call of a matrix product, by their place among `row_pairs`.
+        scratch: entries of the largest matrix that a pair is copied to.
     """
 
     tables: np.ndarray
@@ -47,28 +45,18 @@ class Layout:
     shared_size: int
     answer: int
     work: float
-    large: Mapping[int, Large]
+    scratch: int
 
 
-@dataclass(frozen=True)
-class Large:
-    """A pair as a batch of matrix products.
-
-    Attributes:
-        left: sizes of the axes of the left table, their order as (both, first, summed), and the sizes of the groups.
-        right: likewise, as (both, summed, second).
-    """
-
-    left: Axes
-    right: Axes
-
-
-#: Multiplications from which a matrix product of the library is faster than the compiled loops.
-LARGE = 50_000
+#: Multiplications from which a pair is copied to small matrices, in all and for each.
+LARGE, EACH = 2000, 48
+#: Entries that a row of such a matrix may be longer than what it holds.
+WIDEST = 32
 #: Of a pair: the three tables; how many entries its four groups of keys have; where in `index` the offsets of the
 #: groups begin (both, first, summed in the left table; both, summed, second in the right one); whether the last
-#: group is contiguous in the right table.
-COLUMNS = 14
+#: group is contiguous in the right table (above 1: and the distance of its lines, one for each entry of the summed
+#: group); whether it is worth being copied to small matrices.
+COLUMNS = 15
 
 
 def lay_out(tree: Tree, comes: Sequence[int], asked: Sequence[Key]) -> Layout:
@@ -91,7 +79,7 @@ class _Layouter:
         self._a_row_table_for_each_asked()
         self.index: list[np.ndarray] = []
         self.filled = 0
-        self.large: dict[int, Large] = {}
+        self.scratch = 1
         self.offsets: list[int] = []
 
     def _own(self) -> list[bool]:
@@ -136,11 +124,7 @@ class _Layouter:
             self.shared_size,
             answer,
             3.0 * work,
-            {
-                place: self.large[r[2]]
-                for place, r in enumerate(r for r in rows if self.own[r[2]])
-                if r[2] in self.large
-            },
+            self.scratch,
         )
 
     def _place(self) -> None:
@@ -177,17 +161,22 @@ class _Layouter:
         if right is None:  # the number 1, read again and again
             places[4] = self._put(np.zeros(self.tree.entries(pair.summed), np.int64))
         sizes = [self.tree.entries(group) for group in groups]
-        if right is not None and prod(sizes) >= LARGE:
-            mine, theirs = (pair.both, first, pair.summed), (pair.both, pair.summed, second)
-            self.large[made] = Large(self._axes(left, mine), self._axes(right, theirs))
-        unit = right is not None and self._contiguous(others, second)
-        return [left, one if right is None else right, made, *sizes, *places, int(unit)]
+        unit = self._lines(others, pair.summed, second) if right is not None else 0
+        packed = right is not None and prod(sizes) >= LARGE and prod(sizes[1:]) >= EACH
+        if packed:
+            first_size, summed, more = sizes[1:]
+            spare = max(first_size, summed, more) * WIDEST
+            self.scratch = max(
+                self.scratch, first_size * summed + spare, summed * more + spare, first_size * more + spare
+            )
+        return [left, one if right is None else right, made, *sizes, *places, unit, int(packed)]
 
-    def _axes(self, number: int, groups: tuple[tuple[Key, ...], ...]) -> Axes:
-        scope = self.scopes[number]
-        order = tuple(scope.index(key) for keys in groups for key in keys)
-        sizes = self.tree.entries(groups[0]), self.tree.entries(groups[1]), self.tree.entries(groups[2])
-        return tuple(self.tree.states[k] for k in scope), order, sizes
+    def _lines(self, scope: tuple[Key, ...], summed: tuple[Key, ...], second: tuple[Key, ...]) -> int:
+        """0 if the last group is not contiguous, else the distance of lines if they have one, else 1."""
+        if not self._contiguous(scope, second):
+            return 0
+        steps = np.unique(np.diff(offsets(self.tree.states, scope, summed)))
+        return max(1, int(steps[0])) if len(steps) == 1 else 1
 
     def _rank(self, number: int, keys: tuple[Key, ...]) -> int:
         entries = self.tree.entries(keys)

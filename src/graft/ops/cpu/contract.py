@@ -12,14 +12,9 @@ from typing import Any, no_type_check
 import numpy as np
 from numba import njit
 
-from graft.ops.cpu.compile import compiled
-
-#: The smallest normal number: what a product or an exponential may lose.
-TINY = 2.3e-308
-#: What may be missing of a sum, or of a derivative by a logarithm, relative to 1.
-PROVEN = 1e-13
-#: Tables are scaled when their greatest entry leaves this range.
-LOW, HIGH = 1e-20, 1e20
+from graft.ops.cpu.bounds import HIGH, LOW, PROVEN, TINY
+from graft.ops.cpu.compile import compiled, inlined
+from graft.ops.cpu.packed import differentiate, multiply, peak
 
 # sums may be taken in any order, so that they run in wide registers; infinities and NaN stay what they are
 _loose = njit(nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "contract"})
@@ -48,15 +43,6 @@ def _both_ways(x: Any, g: Any, a: float, weight: float, at: int, c: int, size: i
 
 @_loose
 @no_type_check
-def _peak(x: Any, at: int, size: int) -> float:
-    high, part = 0.0, x[at : at + size]
-    for i in range(size):
-        high = max(high, abs(part[i]))
-    return high
-
-
-@_loose
-@no_type_check
 def _scaled(x: Any, at: int, size: int, factor: float) -> None:
     part = x[at : at + size]
     for i in range(size):
@@ -79,30 +65,41 @@ def shift(logs: Any, starts: Any, sizes: Any, highs: Any) -> None:
                     logs[row, i] -= high
 
 
+@inlined
+@no_type_check
+def _multiplied(x: Any, pair: Any, index: Any, left: int, right: int, made: int) -> None:
+    """As `multiply`, entry by entry."""
+    _, _, _, both, first, summed, second, ab, al, am, bb, bm, br, unit, _ = pair
+    x[made : made + both * first * second] = 0.0
+    for i in range(both):
+        for j in range(first):
+            here = left + index[ab + i] + index[al + j]
+            to = made + (i * first + j) * second
+            for m in range(summed):
+                value = x[here + index[am + m]]
+                if value == 0.0:
+                    continue
+                at = right + index[bb + i] + index[bm + m]
+                if unit:
+                    _add(x, to, value, at, second)
+                else:
+                    for r in range(second):
+                        x[to + r] += value * x[at + index[br + r]]
+
+
 @compiled
 @no_type_check
-def forward(x: Any, pairs: Any, index: Any, tables: Any, peaks: Any, lost: Any, factors: Any) -> float:
+def forward(x: Any, pairs: Any, index: Any, tables: Any, peaks: Any, lost: Any, factors: Any, scratch: Any) -> float:
     """Makes the tables of all pairs; returns the logarithm of what they were divided by, NaN if one is 0."""
     total = 0.0
     for k in range(len(pairs)):
-        a, b, c, both, first, summed, second, ab, al, am, bb, bm, br, unit = pairs[k]
+        a, b, c, summed = pairs[k, 0], pairs[k, 1], pairs[k, 2], pairs[k, 5]
         left, right, made, size = tables[a, 1], tables[b, 1], tables[c, 1], tables[c, 2]
-        x[made : made + size] = 0.0
-        for i in range(both):
-            for j in range(first):
-                here = left + index[ab + i] + index[al + j]
-                to = made + (i * first + j) * second
-                for m in range(summed):
-                    value = x[here + index[am + m]]
-                    if value == 0.0:
-                        continue
-                    at = right + index[bb + i] + index[bm + m]
-                    if unit:
-                        _add(x, to, value, at, second)
-                    else:
-                        for r in range(second):
-                            x[to + r] += value * x[at + index[br + r]]
-        high = _peak(x, made, size)
+        if pairs[k, 14]:
+            multiply(x, pairs[k], index, left, right, made, scratch[0], scratch[1], scratch[2])
+        else:
+            _multiplied(x, pairs[k], index, left, right, made)
+        high = peak(x, made, size)
         # a table that is nowhere a normal number has lost its digits, and its reciprocal overflows
         if not TINY <= high < np.inf:
             return np.nan
@@ -115,46 +112,53 @@ def forward(x: Any, pairs: Any, index: Any, tables: Any, peaks: Any, lost: Any, 
     return total
 
 
+@inlined
+@no_type_check
+def _differentiated(
+    x: Any, g: Any, pair: Any, index: Any, left: int, right: int, made: int, for_left: float, for_right: float
+) -> None:
+    """As `differentiate`, entry by entry."""
+    _, _, _, both, first, summed, second, ab, al, am, bb, bm, br, unit, _ = pair
+    for i in range(both):
+        for j in range(first):
+            here = left + index[ab + i] + index[al + j]
+            top = made + (i * first + j) * second
+            for m in range(summed):
+                at = right + index[bb + i] + index[bm + m]
+                value, found = x[here + index[am + m]], 0.0
+                if unit:
+                    found = _both_ways(x, g, value, for_right, at, top, second)
+                else:
+                    for r in range(second):
+                        found += g[top + r] * x[at + index[br + r]]
+                        g[at + index[br + r]] += for_right * value * g[top + r]
+                g[here + index[am + m]] += for_left * found
+
+
 @compiled
 @no_type_check
 def backward(
-    x: Any,
-    g: Any,
-    weight: float,
-    pairs: Any,
-    index: Any,
-    tables: Any,
-    peaks: Any,
-    lost: Any,
-    factors: Any,
-    steep: Any,
-    missing: Any,
-) -> None:
+    x: Any, g: Any, weight: float, pairs: Any, index: Any, tables: Any, peaks: Any, lost: Any, factors: Any,
+    steep: Any, missing: Any, scratch: Any,
+) -> None:  # fmt: skip
     """Adds to the derivatives by both tables of every pair, last pair first; those of shared tables are weighted.
 
     `steep` and `missing` bound a derivative, and what may be missing from it.
     """
     for k in range(len(pairs) - 1, -1, -1):
-        a, b, c, both, first, summed, second, ab, al, am, bb, bm, br, unit = pairs[k]
+        a, b, c, first, second = pairs[k, 0], pairs[k, 1], pairs[k, 2], pairs[k, 4], pairs[k, 6]
         left, right, made, size = tables[a, 1], tables[b, 1], tables[c, 1], tables[c, 2]
         for_left = weight if tables[a, 0] < tables[c, 0] else 1.0
         for_right = weight if tables[b, 0] < tables[c, 0] else 1.0
-        _scaled(g, made, size, factors[c])
-        steepest, gone = _peak(g, made, size), missing[c] * factors[c] + TINY
-        for i in range(both):
-            for j in range(first):
-                here = left + index[ab + i] + index[al + j]
-                top = made + (i * first + j) * second
-                for m in range(summed):
-                    at = right + index[bb + i] + index[bm + m]
-                    value, found = x[here + index[am + m]], 0.0
-                    if unit:
-                        found = _both_ways(x, g, value, for_right, at, top, second)
-                    else:
-                        for r in range(second):
-                            found += g[top + r] * x[at + index[br + r]]
-                            g[at + index[br + r]] += for_right * value * g[top + r]
-                    g[here + index[am + m]] += for_left * found
+        if factors[c] != 1.0:
+            _scaled(g, made, size, factors[c])
+        steepest, gone = peak(g, made, size), missing[c] * factors[c] + TINY
+        if pairs[k, 14]:
+            differentiate(
+                x, g, pairs[k], index, left, right, made, for_left, for_right, scratch[0], scratch[1], scratch[2]
+            )
+        else:
+            _differentiated(x, g, pairs[k], index, left, right, made, for_left, for_right)
         steep[a] += abs(for_left) * second * steepest * peaks[b]
         missing[a] += abs(for_left) * second * (gone * peaks[b] + (steepest + gone) * lost[b] + TINY)
         steep[b] += abs(for_right) * first * steepest * peaks[a]
@@ -219,20 +223,22 @@ def turn(
 @compiled
 @no_type_check
 def leave(
-    row: int, weight: float, x: Any, g: Any, inputs: Any, index: Any, tables: Any, factors: Any, wanted: Any,
-    answers: Any, out: Any,
+    row: int, weight: float, x: Any, g: Any, inputs: Any, index: Any, tables: Any, wanted: Any, answers: Any,
+    out: Any,
 ) -> None:  # fmt: skip
-    """The marginals asked for, and the derivatives by the logs of the row's inputs."""
+    """The marginals asked for, which sum to one, and the derivatives by the logs of the row's inputs."""
     for k in range(len(wanted)):
         table, states, rest, by_state, by_rest, to = wanted[k]
-        at = tables[table, 1]
+        at, whole = tables[table, 1], 0.0
         for s in range(states):
             found = 0.0
             for r in range(rest):
                 here = at + index[by_state + s] + index[by_rest + r]
                 found += x[here] * g[here]
-            # the way back turned the derivative by a scaled table into that by the table before
-            answers[row, to + s] = weight * found / factors[table]
+            answers[row, to + s] = found
+            whole += found
+        for s in range(states):
+            answers[row, to + s] /= whole
     for k in range(len(inputs) if out.shape[1] else 0):
         come, at, size, to = inputs[k]
         if come == 1:
@@ -245,17 +251,17 @@ def leave(
 def sweep_rows(
     first: int, last: int, backwards: bool, x: Any, g: Any, weights: Any, data: Any, shared_data: Any, inputs: Any,
     pairs: Any, index: Any, tables: Any, roots: Any, wanted: Any, shared_size: int, peaks: Any, lost: Any,
-    factors: Any, steep: Any, missing: Any, values: Any, answers: Any, out: Any,
+    factors: Any, steep: Any, missing: Any, scratch: Any, values: Any, answers: Any, out: Any,
 ) -> None:  # fmt: skip
     """The sum of every row in turn, and its derivatives; `values` becomes NaN where nothing is proven."""
     for row in range(first, last):
         enter(row, x, data, shared_data, inputs, peaks, lost, factors)
-        value = forward(x, pairs, index, tables, peaks, lost, factors) + product(x, tables, roots, lost)
+        value = forward(x, pairs, index, tables, peaks, lost, factors, scratch) + product(x, tables, roots, lost)
         values[row], weight = value, weights[row]
         if not backwards or value != value or weight == 0.0:
             continue
         turn(x, g, weight, tables, roots, shared_size, lost, steep, missing)
-        backward(x, g, weight, pairs, index, tables, peaks, lost, factors, steep, missing)
+        backward(x, g, weight, pairs, index, tables, peaks, lost, factors, steep, missing, scratch)
         if not unproven(False, tables, peaks, lost, steep, missing) <= PROVEN:
             values[row] = np.nan
-        leave(row, weight, x, g, inputs, index, tables, factors, wanted, answers, out)
+        leave(row, weight, x, g, inputs, index, tables, wanted, answers, out)
