@@ -181,9 +181,9 @@ def impossible(log_partition: Tensor, what: str) -> None:
     Raises:
         ImpossibleEvidence: naming them.
     """
-    bad = log_partition == -torch.inf
-    if not bool(bad.any()):
+    if not log_partition.numel() or log_partition.min().item() != -torch.inf:
         return
+    bad = log_partition == -torch.inf
     rows = [tuple(int(i) for i in row) for row in bad.nonzero()]
     shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
     where = f" in rows {shown}" if bad.dim() else ""
