@@ -29,10 +29,11 @@ lint: setup
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 
-# PEERS, JAX and DATA as benchmarks/README.md says; QUICK=1 for the smaller cases
+# PEERS, JAX, DATA, THREADS and EFFORT as benchmarks/README.md says; QUICK=1 for the smaller cases
 bench: setup
 	$(BIN)/python -W ignore benchmarks/all.py --write docs/benchmarks.md $(if $(PEERS),--peers $(PEERS)) \
-		$(if $(JAX),--jax $(JAX)) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
+		$(if $(JAX),--jax $(JAX)) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) \
+		$(if $(THREADS),--threads $(THREADS)) $(if $(EFFORT),--effort $(EFFORT))
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .ruff_cache .mypy_cache

@@ -56,7 +56,7 @@ def climbed(objective, batch, steps, rate):
 def test_variational_em_reaches_the_maximum_of_the_likelihood():
     """The family holds the posterior, so the bound is tight where it is highest.
 
-    The seed is fixed. Of eight seeds the worst stops 0.003 nats a row below the maximum, and its bound (a mean over
+    The seed is fixed. Of four seeds the worst stops 0.003 nats a row below the maximum, and its bound (a mean over
     20,000 draws) 0.013 below that: margins are five times as wide.
     """
     x = data()

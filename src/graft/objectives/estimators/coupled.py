@@ -75,7 +75,7 @@ def couple(density: Density, lead: tuple[int, ...], temperature: Tensor) -> Coup
     Raises:
         GraftError: any other family.
 
-    Source: Tucker et al. 2017, section 3.1 and appendix; the states, Maddison, Mnih & Teh 2017.
+    Source: Tucker et al. 2017, section 3 and appendix; the states, Maddison, Mnih & Teh 2017.
 
     Example:
         >>> pair = couple(BernoulliDensity(torch.zeros(3), 1), (5,), torch.tensor(0.5))

@@ -54,7 +54,7 @@ class REBAR(Estimator):
             another draw depends on it; at a call, a network that returns another shape, `of` is no evidence, or
             a bound that cannot be differentiated twice, such as one under `torch.compile`.
 
-    Source: Tucker et al. 2017, eqs. 5 to 7 (REBAR) and section 3.1; Grathwohl et al. 2018, eq. 8 (RELAX: r).
+    Source: Tucker et al. 2017, section 3 (REBAR); Grathwohl et al. 2018, section 3 (RELAX: r).
 
     Example:
         >>> REBAR(0.5).title, REBAR(net=nn.Linear(3, 1)).title
