@@ -19,6 +19,9 @@ from graft.inference.frame import Frame
 from graft.inference.store import Store
 from graft.inference.values import Value, union
 
+#: What a network raises of inputs that do not fit it.
+FAULTS = (RuntimeError, ValueError, IndexError, TypeError)
+
 
 def argument(term: Term, variables: Mapping[str, Variable]) -> Argument:
     whole = sum(isinstance(index, Whole) for index in term.indices)
@@ -43,7 +46,7 @@ def invoke(node: Node, inputs: tuple[Tensor, ...], call: Call, extras: Mapping[s
     """
     try:
         return _invoke(node, inputs, call, extras)
-    except (RuntimeError, ValueError) as error:
+    except FAULTS as error:
         raise complaint(node, node.reads, inputs, error) from error
 
 

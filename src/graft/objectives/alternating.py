@@ -32,6 +32,7 @@ class Alternating(Objective):
         >>> from graft.factors import Gaussian
         >>> from graft.model import Model
         >>> from graft.objectives.elbo import ELBO
+        >>> from torch import nn
         >>> p = Model({"z": Gaussian(dim=2), "x | z": Gaussian(nn.Linear(2, 6), dim=3)})
         >>> q = Model({"z | x": Gaussian(nn.Linear(3, 4), dim=2)})
         >>> turns = Alternating(ELBO(p, q), turns=(2, 1))

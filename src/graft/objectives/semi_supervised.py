@@ -38,6 +38,7 @@ class SemiSupervised(Objective):
     Source: Kingma, Rezende, Mohamed & Welling 2014, eqs. 6 to 9 (M2).
 
     Example:
+        >>> import torch
         >>> from graft.factors import Bernoulli, Categorical, Gaussian
         >>> from graft.model import Model
         >>> from torch import nn

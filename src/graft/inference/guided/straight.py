@@ -20,7 +20,7 @@ from graft.factors.base import Call, Conditional, Function
 from graft.graph.nodes import Node, Variable
 from graft.graph.parse import EXISTENCE
 from graft.graph.recurrence import Loop, schedule
-from graft.inference.calls import arguments, complaint
+from graft.inference.calls import FAULTS, arguments, complaint
 from graft.inference.guided.trace import Drawer, Trace
 from graft.inference.program import Program
 
@@ -183,7 +183,7 @@ class StraightTrace(Trace):
         node = step.node
         try:
             return _call(node, inputs, step.calls[rank])
-        except (RuntimeError, ValueError) as error:
+        except FAULTS as error:
             raise complaint(node, node.reads, inputs, error) from error
 
     def _put_function(self, step: Step, out: Any, rank: int) -> None:
