@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graft.distributions.supports import Support
@@ -32,28 +33,28 @@ class FactorGraph:
     time: frozenset[str]
     schedule: Schedule
 
-    @property
+    @cached_property
     def letters(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(x for v in self.variables.values() for x in v.axes))
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.variables.values() if v.is_input)
 
-    @property
+    @cached_property
     def random(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.variables.values() if v.is_random)
 
-    @property
+    @cached_property
     def computed(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.variables.values() if v.is_computed)
 
-    @property
+    @cached_property
     def scored(self) -> tuple[str, ...]:
         """Computed variables that also have conditionals or potentials."""
         return tuple(v.name for v in self.variables.values() if v.is_computed and v.nodes != v.functions)
 
-    @property
+    @cached_property
     def directed(self) -> bool:
         """Whether every factor is a conditional or a function, so that Z = 1."""
         return all(node.kind != "potential" for node in self.nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -32,21 +33,21 @@ class Node:
     kind: Kind
     place: int = 0
 
-    @property
+    @cached_property
     def head(self) -> Term:
         """The one left term of a conditional or function."""
         return self.formula.left[0]
 
-    @property
+    @cached_property
     def reads(self) -> tuple[Term, ...]:
         """The variables on the right, without `lengths` and `mask`."""
         return tuple(term for term in self.formula.right if term.name not in EXISTENCE)
 
-    @property
+    @cached_property
     def letters(self) -> tuple[str, ...]:
         return self.formula.letters
 
-    @property
+    @cached_property
     def terms(self) -> tuple[Term, ...]:
         """All terms of the factor, left first."""
         return self.formula.left + self.reads
@@ -114,15 +115,15 @@ class Variable:
     support: Support | None = None
     labels: tuple[str, ...] | None = None
 
-    @property
+    @cached_property
     def functions(self) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.kind == "function")
 
-    @property
+    @cached_property
     def conditionals(self) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.kind == "conditional")
 
-    @property
+    @cached_property
     def potentials(self) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.kind == "potential")
 
@@ -131,20 +132,20 @@ class Variable:
         """Never on a left side: always conditioned on, never scored."""
         return not self.nodes
 
-    @property
+    @cached_property
     def is_computed(self) -> bool:
         return bool(self.functions)
 
-    @property
+    @cached_property
     def is_random(self) -> bool:
         """Drawn or scored, and not computed."""
         return bool(self.nodes) and not self.is_computed
 
-    @property
+    @cached_property
     def is_discrete(self) -> bool:
         return self.support is not None and self.support.states is not None
 
-    @property
+    @cached_property
     def term(self) -> Term:
         """The variable at every element, such as `y[n,t]`."""
         return Term(self.name, tuple(Axis(letter) for letter in self.axes))
