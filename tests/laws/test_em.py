@@ -548,3 +548,15 @@ def test_impossible_rows_are_named_and_nothing_moves():
         EM(model).step({"y": torch.tensor([0, 1, 0])})
     assert error.value.rows == [(1,)]
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_a_single_row_without_a_batch_dimension_is_a_row():
+    torch.manual_seed(0)
+    tables = [torch.randn(3), torch.randn(3, 2), torch.randn(3, 2)]
+    names = ("c", "a | c", "b | c")
+    found = []
+    for shape in ((), (1,)):
+        model = Model({n: Categorical(logits=t) for n, t in zip(names, tables, strict=True)})
+        EM(model).step({"a": torch.zeros(shape, dtype=torch.long), "b": torch.ones(shape, dtype=torch.long)})
+        found.append(model.factors[0].table.softmax(-1))
+    torch.testing.assert_close(found[0], found[1])

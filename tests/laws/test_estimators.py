@@ -292,3 +292,28 @@ def test_landing_has_no_variance_at_the_posterior():
     _, quiet = mean_and_error(landing, parameters, x)
     _, loud = mean_and_error(plain, parameters, x)
     assert quiet.max() < 1e-6 < 1e-3 < loud.max()
+
+
+def draws_then_states():
+    """A drawn vector that an enumerated variable reads, in the guide too."""
+    torch.manual_seed(0)
+    model = Model(
+        {
+            "h": Bernoulli(dim=3),
+            "c | h": Categorical(nn.Linear(3, 2), 2),
+            "x | h, c": Bernoulli(nn.Linear(5, 2), dim=2),
+        }
+    )
+    guide = Model({"h | x": Bernoulli(nn.Linear(2, 3), dim=3), "c | h": Categorical(nn.Linear(3, 2), 2)})
+    with torch.no_grad():
+        guide.factors[1].net.weight.mul_(6)
+    return model, guide
+
+
+def test_samples_compared_beside_enumerated_states_have_the_exact_mean():
+    model, guide = draws_then_states()
+    parameters, x = [*model.parameters(), *guide.parameters()], data("units")
+    exact = exact_gradient(ELBO(model, guide, estimators={n: Enumerate() for n in ("h", "c")}), parameters, x)
+    objective = ELBO(model, guide, samples=2, estimators={"h": ScoreFunction(LeaveOneOut()), "c": Enumerate()})
+    torch.manual_seed(1)
+    assert deviations(mean_and_error(objective, parameters, x), exact).max() < WIDE

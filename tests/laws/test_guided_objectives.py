@@ -446,6 +446,34 @@ ERRORS = {
         ),
         "a | b reads a draw",
     ),
+    "doubly, through a function": (
+        lambda: ImportanceWeighted(
+            Model(
+                {"z": Gaussian(dim=1), "w | z": Gaussian(nn.Linear(1, 2), dim=1), "x | w": Gaussian(nn.Linear(1, 2))}
+            ),
+            Model(
+                {
+                    "z | x": Gaussian(nn.Linear(1, 2), dim=1),
+                    "g = z": Function(nn.Linear(1, 1), dim=1),
+                    "w | g": Gaussian(nn.Linear(1, 2), dim=1),
+                }
+            ),
+            doubly=True,
+        ),
+        "w | g reads a draw",
+    ),
+    "a label known in part": (
+        lambda: ELBO(*labelled()[:2])({"x": data(), "y": torch.tensor([0, -1, 2, 1])}),
+        "y is drawn by the guide, and the batch knows its states",
+    ),
+    "more rows than labels": (
+        lambda: SemiSupervised(*labelled()[:2], label="y")({"x": data(6), "y": torch.tensor([0, -1, 2, 1])}),
+        "x is .*6, 5.*a tensor of 4 rows",
+    ),
+    "a label below -1": (
+        lambda: SemiSupervised(*labelled()[:2], label="y")({"x": data(2), "y": torch.tensor([0, -7])}),
+        "y holds integers, -1 where the label is missing",
+    ),
     "doubly, of states": (
         lambda: ImportanceWeighted(*relaxed()[:2], doubly=True),
         "doubly=True needs reparameterised draws",
@@ -478,3 +506,55 @@ def test_an_exploding_loss_names_the_factor():
         objective.guide.factors[0].net.weight.fill_(1e20)
     with pytest.raises(GraftError, match=r"the loss is .*(KL|p\(x)"):
         objective({"x": torch.ones(2, 5)})
+
+
+class Wide(nn.Module):
+    """A conditional of the wrong event shape."""
+
+    def forward(self, z):
+        return torch.distributions.Independent(torch.distributions.Normal(z.expand(*z.shape[:-1], 3), 1.0), 1)
+
+
+def test_a_wrong_shape_is_refused_at_every_call():
+    objective = ELBO(Model({"z": Gaussian(dim=1), "x | z": Wide()}), Model({"z | x": Gaussian(nn.Linear(1, 2), dim=1)}))
+    for _ in range(2):
+        with pytest.raises(GraftError, match="event shape"):
+            objective({"x": torch.randn(5, 1)})
+
+
+def test_a_refilled_buffer_is_looked_at_again():
+    objective, x = objective_of("vae"), data()
+    buffer = x.numpy()
+    assert objective({"x": x}).isfinite()
+    buffer[:] = 7
+    with pytest.raises(GraftError, match="out of range"):
+        objective({"x": x})
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m, g: ReweightedWakeSleep(m, g, samples=30), lambda m, g: ImportanceWeighted(m, g, samples=30)]
+)
+def test_impossible_draws_count_nothing(make):
+    """30 draws of 3 states: none of the two possible ones in fewer than 1 of 10^14 runs."""
+    torch.manual_seed(0)
+    table = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [0.5, 0.0, 0.5]])
+    model = Model({"z": Categorical(3), "x | z": Categorical(probs=table)})
+    objective = make(model, Model({"z | x": Categorical(3, given=3)}))
+    loss = objective({"x": torch.tensor([2, 1, 2])})
+    loss.backward()
+    assert loss.isfinite()
+    assert all(torch.isfinite(p.grad).all() for p in objective.parameters())
+
+
+def test_the_sleep_phase_leaves_a_model_alone_that_computes_what_the_guide_reads():
+    torch.manual_seed(0)
+    model, guide = seq()
+    WakeSleep(model, guide).sleep({"x": torch.randn(2, 3, 3)}).backward()
+    assert all(p.grad is None for p in model.parameters())
+    assert all(p.grad is not None for p in guide.parameters())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_double_models_take_integers(name):
+    objective = objective_of(name).double()
+    assert objective({"x": data().long()}).dtype == torch.float64

@@ -44,6 +44,11 @@ class Density(ABC):
     def event(self) -> tuple[int, ...]:
         """The shape of one value."""
 
+    @property
+    def like(self) -> Tensor | None:
+        """A parameter, whose type and device values take; None if it does not say."""
+        return None
+
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of values (leading, event): leading. Linear between the corners for relaxed discrete values."""

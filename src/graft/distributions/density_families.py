@@ -109,6 +109,10 @@ class BernoulliDensity(Density):
         return tuple(self.logits.shape[self.logits.dim() - self.event_rank :])
 
     @property
+    def like(self) -> Tensor:
+        return self.logits
+
+    @property
     def probs(self) -> Tensor:
         return self.logits.sigmoid()
 
@@ -170,6 +174,10 @@ class CategoricalDensity(Density):
     @property
     def leading(self) -> tuple[int, ...]:
         return tuple(self.logits.shape[:-1])
+
+    @property
+    def like(self) -> Tensor:
+        return self.logits
 
     @property
     def probs(self) -> Tensor:

@@ -57,7 +57,7 @@ class Drawing(GuidedObjective):
         """
         taken = self.intake.take(batch)
         if taken.straight is not None:
-            return taken.straight.run(taken.values, taken.batch, (), drawer, taken.new)
+            return taken.straight.run(taken.values, taken.batch, (), drawer)
         return general.run(self.program, taken.situation, (), drawer)
 
 

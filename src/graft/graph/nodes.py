@@ -60,8 +60,12 @@ class Node:
         """The error that underlines a term of this formula."""
         return FormulaError(rule, self.formula.text, term.span if term is not None else None)
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return str(self.formula)
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def kind_of(formula: Formula, module: object) -> Kind:

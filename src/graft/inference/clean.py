@@ -57,7 +57,7 @@ def clean(variable: Variable, given: Any, frame: Frame) -> Given:
     if variable.is_discrete and not variable.is_input and not variable.is_computed:
         return _states(variable, tensor, frame)
     _check(variable, tensor, frame)
-    return Given(value=frame.compact(_typed(variable, tensor), variable.axes))
+    return Given(value=frame.compact(_typed(variable, tensor, frame), variable.axes))
 
 
 def _without_padding(tensor: Tensor, variable: Variable, frame: Frame) -> Tensor:
@@ -93,13 +93,13 @@ def _states(variable: Variable, value: Tensor, frame: Frame) -> Given:
     assert support is not None
     if support.event_rank:
         _check(variable, value, frame)
-        return Given(value=frame.compact(_typed(variable, value), variable.axes))
+        return Given(value=frame.compact(_typed(variable, value, frame), variable.axes))
     if _all_known(variable, value):
         return Given(value=frame.compact(value.long(), variable.axes))
     unknown = value == -1
     known = torch.where(unknown, torch.zeros_like(value), value)
     _check(variable, known, frame)
-    typed = frame.compact(_typed(variable, known), variable.axes)
+    typed = frame.compact(_typed(variable, known, frame), variable.axes)
     if not bool(unknown.any()):
         return Given(value=typed)
     assert support.states is not None
@@ -119,11 +119,11 @@ def _all_known(variable: Variable, value: Tensor) -> bool:
     return int(low) >= 0 and int(high) < states
 
 
-def _typed(variable: Variable, value: Tensor) -> Tensor:
+def _typed(variable: Variable, value: Tensor, frame: Frame) -> Tensor:
     if isinstance(variable.support, Finite):
         return value.long()
     if isinstance(variable.support, Binary) and not value.is_floating_point():
-        return value.to(torch.get_default_dtype())
+        return value.to(frame.dtype)
     return value
 
 
@@ -160,7 +160,7 @@ def _with_missing(variable: Variable, value: Tensor, where: Tensor, frame: Frame
     if variable.is_discrete and variable.support is not None and not variable.support.event_rank:
         return clean(variable, torch.where(cells, -torch.ones_like(known), known), frame)
     _check(variable, known, frame)
-    known, cells = (frame.compact(x, variable.axes) for x in (_typed(variable, known), cells))
+    known, cells = (frame.compact(x, variable.axes) for x in (_typed(variable, known, frame), cells))
     return Given(value=known, cells=cells if bool(cells.any()) else None)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
 
 from graft.inference.kept import Kept
 from graft.inference.plan import Plan
@@ -31,6 +33,8 @@ def direct(problem: Problem, plan: Plan, marginals: bool) -> tuple[Tensor, dict[
         None if this way does not serve: factors that are no plain tables, gradients wanted, memory that is not the
         processor's, or results that linear space cannot prove.
     """
+    if forward_ad._current_level >= 0:  # tangents travel with tensors
+        return None
     recipe = _recipe(problem, plan)
     if recipe is None:
         return None
@@ -104,7 +108,7 @@ def _readable(tensor: Tensor) -> bool:
     """Whether its numbers lie in a row in memory, and nobody wants gradients of what is made of them."""
     if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.layout != torch.strided:
         return False
-    if not tensor.is_contiguous() or tensor.is_neg():
+    if not tensor.is_contiguous() or tensor.is_neg() or is_functorch_wrapped_tensor(tensor):
         return False
     if tensor.dtype != torch.float64 and tensor.dtype != torch.float32:
         return False

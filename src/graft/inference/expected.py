@@ -132,7 +132,8 @@ class Expectation:
         found = store.read(term, letters, sketch.window).aligned(sketch.slots)
         if term.name in store.latent:
             # states vary with batch and axes only where some do not exist, and tables do not
-            found = found.amax(tuple(range(rank, rank + self.problem.frame.rank + len(letters))), keepdim=True)
+            lead = tuple(range(rank, rank + self.problem.frame.rank + len(letters)))
+            found = found.amax(lead, keepdim=True) if lead else found  # of no dimension means of all
         return found if found.is_floating_point() else found.clamp_min(0)
 
     def counts(self, quick: Quick) -> tuple[Tensor, dict[Node, Tensor]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graft.errors import GraftError
 from graft.objectives.estimators.held import Held
@@ -59,12 +61,26 @@ class DreamingObjective(GuidedObjective):
     def sleep_terms(self, batch: Any) -> dict[str, Tensor]:
         """The log-density of the guide at a dream, by factor: shape batch."""
         evidence, asleep = self.dream(batch)
-        run = self.run(evidence, samples=1, values=asleep)
-        return {f"sleep q({node})": run.trace.log_q(node) for node in run.trace.guide}
+        with held(self.model):  # which may compute what the guide reads
+            run = self.run(evidence, samples=1, values=asleep)
+            return {f"sleep q({node})": run.trace.log_q(node) for node in run.trace.guide}
 
     def sleep(self, batch: Any) -> Tensor:
         r"""The loss of the sleep phase, $-E_{p(x, z)}[\log q(z \mid x)]$, which moves the guide."""
         return self.loss_of(self.sleep_terms(batch))
+
+
+@contextmanager
+def held(module: nn.Module) -> Iterator[None]:
+    """Within, nothing that the module computes passes a gradient to its parameters."""
+    moving = [p for p in module.parameters() if p.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)
 
 
 def model_terms(run: Run) -> dict[str, Tensor]:

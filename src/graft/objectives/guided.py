@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -57,7 +57,8 @@ class GuidedObjective(Objective):
         is_model(model, who)
         if not isinstance(guide, Model):
             raise GraftError(f"{who} takes a guide second, a Model, not {type(guide).__name__}")
-        self.model, self.guide = model, guide
+        # the guide first: its gradients are the last made, and an optimizer finds them where they were written
+        self.guide, self.model = guide, model
         self.samples = positive(samples, "samples")
         self.program = join(model.graph, guide.joined(model))
         drawn = [name for name in self.program.proposes if not self.program.guide.variables[name].is_computed]
@@ -66,13 +67,15 @@ class GuidedObjective(Objective):
         found = chosen(self.program, drawn, dict(estimators or {}), self.samples, several)
         nothing_follows(self.program, found)
         self.names = tuple(found)
+        self._places = {name: str(place) for place, name in enumerate(self.names)}
         self.chosen = nn.ModuleList(found.values())
         self.intake = Intake(model, self.program)
         self._reached: dict[frozenset[str], Reached] = {}
 
     def estimator(self, name: str) -> Estimator:
         """How the gradient of a variable is estimated."""
-        found = self.chosen[self.names.index(name)]
+        # past the module list, whose own lookup is as dear as a small operation
+        found = self.chosen._modules[self._places[name]]
         assert isinstance(found, Estimator)
         return found
 
@@ -113,7 +116,7 @@ class GuidedObjective(Objective):
         count = self.samples if samples is None else samples
         run = Run(self, taken.known, count, taken.compact(values))
         if taken.straight is not None:
-            trace: Trace = taken.straight.run(taken.values, taken.batch, run.wide, run.drawn, taken.new)
+            trace: Trace = taken.straight.run(taken.values, taken.batch, run.wide, run.drawn)
         else:
             relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes and n not in (values or {}))
             trace = general.run(self.program, taken.situation, run.wide, run.drawn, relaxed, run.values)
@@ -139,14 +142,22 @@ class Reached:
 
     by: Mapping[str, frozenset[str]]
     loops: tuple[Loop, ...]
+    _of: dict[tuple[Node, bool], frozenset[str]] = field(default_factory=dict)
+    _settled: dict[Node, bool] = field(default_factory=dict)
 
     def of(self, node: Node, head: bool = True) -> frozenset[str]:
         """The draws that a log-factor depends on; without its head, those that its parameters depend on."""
-        return depends(node, self.by, head)
+        found = self._of.get((node, head))
+        if found is None:
+            found = self._of[node, head] = depends(node, self.by, head)
+        return found
 
     def settled(self, node: Node) -> bool:
         """Whether what a conditional reads is settled before its variable is drawn."""
-        return all(apart(term, node.head.name, self.by, self.loops) for term in node.reads)
+        if node not in self._settled:
+            name = node.head.name
+            self._settled[node] = all(apart(term, name, self.by, self.loops) for term in node.reads)
+        return self._settled[node]
 
 
 class Run:
@@ -208,7 +219,8 @@ class Run:
         if name in self.enumerated:
             support = self._variable(name).support
             assert support is not None
-            return laid_out(support, len(self.wide) - len(self.extra) + self.enumerated.index(name), lead)
+            place = len(self.wide) - len(self.extra) + self.enumerated.index(name)
+            return laid_out(support, place, lead, density.like)
         if name not in self.objective.names:
             raise GraftError(f"{name} is drawn by the guide, but nothing says how")
         estimator = self.objective.estimator(name)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from graft.errors import GraftError
+from graft.inference.guided.dependence import reach
 from graft.inference.program import Program
 from graft.objectives.base import total
 from graft.objectives.estimators.base import Estimator, Signal
@@ -123,13 +124,14 @@ def _may_be_doubled(objective: GuidedObjective) -> None:
         GraftError: naming the variable.
     """
     program: Program = objective.program
+    reached = reach(program, frozenset())
     for name in objective.names:
         if type(objective.estimator(name)) is not Reparameterised:
             raise GraftError(f"doubly=True needs reparameterised draws; {name} has {objective.estimator(name).title}")
     for node in program.guide.nodes:
         for term in node.reads:
             other = program.model.variables.get(term.name)
-            if node.kind == "conditional" and term.name in objective.names:
+            if node.kind == "conditional" and reached.get(term.name):
                 raise GraftError(f"doubly=True: {node} reads a draw, whose weight would be counted twice")
             if other is not None and other.is_computed and not program.guide.variables[term.name].nodes:
                 raise GraftError(f"doubly=True: the guide reads {term.name}, which the model's parameters compute")

@@ -31,14 +31,12 @@ class Taken:
         values: (batch, event) tensors, typed.
         batch: shape of the leading dimensions.
         straight: the plan, if the program runs straight through.
-        new: a batch of these names, shapes and types has not been seen before.
     """
 
     known: frozenset[str]
     values: Mapping[str, Tensor]
     batch: tuple[int, ...]
     straight: Straight | None
-    new: bool
     _situation: Situation | None = None
 
     def compact(self, values: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
@@ -90,7 +88,7 @@ class Intake:
             found = self._kinds.get(kind)
             if found is not None and all(self._good(name, value) for name, value in values.items()):
                 typed = {name: self._typed(name, value) for name, value in values.items()}
-                return Taken(found[1].known, typed, found[0], found[1], new=False)
+                return Taken(found[1].known, typed, found[0], found[1])
             return self._settled(values, options, kind)
         return self._settled(values, options, None)
 
@@ -99,11 +97,12 @@ class Intake:
         known = frozenset(name for name, given in situation.given.items() if given.value is not None)
         whole = {name: given.value for name, given in situation.given.items() if given.value is not None}
         self._all_guided(situation, known)
+        self._all_whole(situation)
         plan = self._plan(known) if kind is not None and len(whole) == len(values) and self._plain(situation) else None
         batch = situation.frame.batch
         if plan is not None and kind is not None:
             self._kinds[kind] = (batch, plan)
-        return Taken(known, whole, batch, plan, True, situation)
+        return Taken(known, whole, batch, plan, situation)
 
     def _situated(self, values: dict[str, Any], options: dict[str, Any]) -> Situation:
         """The call's situation, what only the guide reads beside the model's evidence."""
@@ -147,10 +146,23 @@ class Intake:
                 f'"{variable.term} | {", ".join(sorted(known)) or "..."}", or give it as evidence'
             )
 
+    def _all_whole(self, situation: Situation) -> None:
+        """What the guide draws is given in full or not at all."""
+        for name in self.program.proposes:
+            given = situation.given.get(name)
+            if given is not None and (given.value is None or given.cells is not None):
+                raise GraftError(
+                    f"{name} is drawn by the guide, and the batch knows its states or cells only in part (-1, Partial, "
+                    "Soft, Missing): give it in full, leave it out, or take it out of the guide, so that it is summed "
+                    "exactly (rows with and without a label: SemiSupervised)"
+                )
+
     def _good(self, name: str, value: Tensor) -> bool:
-        """Whether a tensor's values may stand as they are; one that was seen is not looked at again."""
+        """Whether a tensor's values may stand as they are; a device is asked once for each tensor."""
         if torch.compiler.is_compiling():
             return True
+        if value.is_cpu:  # where a buffer may be filled anew behind its version
+            return self._looked_at(self._variables[name], value)
         key = id(value)
         held = self._seen.get(key)
         if held is not None and held[0]() is value and held[1] == value._version:
@@ -177,5 +189,5 @@ class Intake:
         if isinstance(support, Finite):
             return value.long()
         if isinstance(support, Binary) and not value.is_floating_point():
-            return value.to(torch.get_default_dtype())
+            return value.to(self.model._like().dtype)
         return value

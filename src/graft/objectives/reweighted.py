@@ -12,6 +12,7 @@ from graft.errors import GraftError
 from graft.objectives.dreams import DreamingObjective, model_terms
 from graft.objectives.importance import log_weights
 from graft.objectives.phases import Phase
+from graft.ops.logspace import safe_mul
 
 
 class ReweightedWakeSleep(DreamingObjective):
@@ -19,7 +20,7 @@ class ReweightedWakeSleep(DreamingObjective):
 
     The model follows $\sum_k \tilde w_k \nabla \log p(x, z_k)$, the gradient of the bound of K draws; the guide
     follows $\sum_k \tilde w_k \nabla \log q(z_k \mid x)$ (wake) and $\nabla \log q$ at dreams (sleep). Any kind of
-    variable will do: nothing is differentiated through a draw.
+    variable will do: nothing is differentiated through a draw. What the model computes and the guide reads, both move.
 
     Args:
         model: p, from which can be drawn (for the sleep update).
@@ -68,7 +69,7 @@ class ReweightedWakeSleep(DreamingObjective):
         found = {f"wake {label}": part for label, part in model_terms(run).items()}
         if self.wake_weight:
             found |= {f"wake q({node})": run.trace.log_q(node) * self.wake_weight for node in run.trace.guide}
-        return {label: (run.spread(part) * weight).sum(place) for label, part in found.items()}
+        return {label: safe_mul(weight, run.spread(part)).sum(place) for label, part in found.items()}
 
     def wake(self, batch: Any) -> Tensor:
         """The loss of the wake phase, which moves model and guide."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graft.errors import GraftError
@@ -81,6 +82,7 @@ class SemiSupervised(Objective):
             raise GraftError(f"a batch holds {self.label}, with -1 where the label is missing")
         if label.dim() != 1:
             raise GraftError(f"{self.label} has one batch dimension, not shape {tuple(label.shape)}")
+        _rows(values, self.label, label)
         known = label >= 0
         alpha, parts = self.alpha.now(self.training), dict[str, Tensor]()
         for what, rows in (("labelled", known.nonzero().flatten()), ("unlabelled", (~known).nonzero().flatten())):
@@ -116,3 +118,17 @@ class SemiSupervised(Objective):
     def draw(self, path: Any = None) -> Any:
         """The diagram of the model with its guide dashed; see `Model.draw`."""
         return self.bound.draw(path)
+
+
+def _rows(values: Mapping[str, Any], name: str, label: Tensor) -> None:
+    """Labels are integers from -1, and every value has their rows.
+
+    Raises:
+        GraftError: naming what does not.
+    """
+    if label.is_floating_point() or label.dtype == torch.bool or (label.numel() and int(label.min()) < -1):
+        raise GraftError(f"{name} holds integers, -1 where the label is missing, not {label.dtype} from below -1 on")
+    for other, value in values.items():
+        if not isinstance(value, Tensor) or not value.dim() or len(value) != len(label):
+            shown = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise GraftError(f"{other} is {shown}; rows are picked by {name}, so it is a tensor of {len(label)} rows")

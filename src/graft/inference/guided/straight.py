@@ -52,8 +52,8 @@ class Straight:
     """
 
     def __init__(self, program: Program, known: frozenset[str], ranks: int = 8) -> None:
-        self.program, self.known = program, known
-        variables = program.variables
+        self.program, self.known, self.variables = program, known, program.variables
+        variables = self.variables
         order = [node for node in schedule(program.producers(known), variables) if isinstance(node, Node)]
         self.makes = tuple(_step(node, variables, known, ranks) for node in order)
         inputs = frozenset(program.model.inputs) & known
@@ -61,7 +61,7 @@ class Straight:
         self.scores = tuple(_step(node, variables, inputs, ranks) for node in scored)
 
     def run(
-        self, given: Mapping[str, Tensor], batch: tuple[int, ...], extra: tuple[int, ...], drawer: Drawer, check: bool
+        self, given: Mapping[str, Tensor], batch: tuple[int, ...], extra: tuple[int, ...], drawer: Drawer
     ) -> StraightTrace:
         """Run the guide.
 
@@ -70,9 +70,8 @@ class Straight:
             batch: shape of the data's leading dimensions.
             extra: dimensions to be drawn before it.
             drawer: makes values.
-            check: look at every shape; once for every kind of batch is enough.
         """
-        trace = StraightTrace(self, given, batch, extra, check)
+        trace = StraightTrace(self, given, batch, extra)
         for step in self.makes:
             trace.make(step, drawer)
         return trace
@@ -107,9 +106,8 @@ class StraightTrace(Trace):
         given: Mapping[str, Tensor],
         batch: tuple[int, ...],
         extra: tuple[int, ...],
-        check: bool,
     ) -> None:
-        self.plan, self.batch, self.extra, self.check = plan, batch, extra, check
+        self.plan, self.batch, self.extra = plan, batch, extra
         self.values: dict[str, Tensor] = dict(given)
         #: names whose values lack the extra dimensions
         self.flat: set[str] = set(given)
@@ -141,8 +139,7 @@ class StraightTrace(Trace):
             inputs, rank = self._inputs(step)
             found = self._called(step, inputs, rank)
             self._densities[node] = (want, found)
-            if self.check:
-                self._fits(node, found, rank)
+            self._fits(node, found, rank)
         return found
 
     def log_q(self, node: Node) -> Tensor:
@@ -191,8 +188,7 @@ class StraightTrace(Trace):
         if not isinstance(out, Tensor):
             raise ShapeError(f"{step.node}: the function returned {type(out).__name__}, not a tensor")
         lead = self.batch if rank == len(self.batch) else self.extra + self.batch
-        if self.check:
-            self._function_fits(step.node, out, rank, lead)
+        self._function_fits(step.node, out, rank, lead)
         if tuple(out.shape[:rank]) != lead:
             out = out.expand((*lead, *out.shape[rank:]))
         self.values[name] = out
@@ -200,7 +196,7 @@ class StraightTrace(Trace):
             self.flat.add(name)
 
     def _function_fits(self, node: Node, out: Tensor, rank: int, lead: tuple[int, ...]) -> None:
-        support = self.plan.program.variables[node.head.name].support
+        support = self.plan.variables[node.head.name].support
         event = int(out.is_floating_point()) if support is None else support.event_rank
         if out.dim() != rank + event or not _spreads(tuple(out.shape[:rank]), lead):
             raise ShapeError(f"{node}: the function returned {tuple(out.shape)}, where {lead} and an event were due")
@@ -215,7 +211,7 @@ class StraightTrace(Trace):
         """
         name = node.head.name
         lead = self.batch if rank == len(self.batch) else self.extra + self.batch
-        support = self.plan.program.variables[name].support
+        support = self.plan.variables[name].support
         if support is not None and density.event != support.event_shape:
             raise ShapeError(f"{node}: event shape {density.event}, but {name} is {support}")
         if not _spreads(density.leading, lead):

@@ -147,5 +147,8 @@ class LeaveOneOut(Baseline):
     def guess(self, signal: Signal) -> Tensor:
         if signal.samples is None or signal.cost.shape[signal.samples] < 2:
             raise GraftError("LeaveOneOut compares samples: ask for samples=2 or more")
-        count = signal.cost.shape[signal.samples]
-        return (signal.cost.sum(signal.samples, keepdim=True) - signal.cost) / (count - 1)
+        count, cost = signal.cost.shape[signal.samples], signal.cost
+        if signal.weight is not None and signal.samples:
+            # one guess for all cells of enumerated states, whose weights may depend on the draw
+            cost = (cost * signal.weight).sum(tuple(range(signal.samples)), keepdim=True)
+        return (cost.sum(signal.samples, keepdim=True) - cost) / (count - 1)

@@ -54,6 +54,8 @@ def laid_out(support: Support, place: int, lead: tuple[int, ...], like: Tensor |
     """All states along one leading dimension, the same along the others: (lead, event)."""
     assert support.states is not None
     values = support.decode(torch.arange(support.states, device=None if like is None else like.device))
+    if like is not None and values.is_floating_point():
+        values = values.to(like.dtype)
     shape = [1] * len(lead)
     shape[place] = support.states
     return values.reshape((*shape, *support.event_shape)).expand((*lead, *support.event_shape))

@@ -93,7 +93,9 @@ class VIMCO(Estimator):
         place, log_w = signal.samples, signal.cost
         count = log_w.shape[place]
         bound = log_w.logsumexp(place, keepdim=True) - math.log(count)
-        return Parts(log_q * bound, log_q * without_each(log_w, place))
+        control = without_each(log_w, place)
+        # where all others are impossible there is nothing to compare with: any number that does not look at the draw
+        return Parts(log_q * bound, log_q * control.masked_fill(control == -torch.inf, 0.0))
 
 
 def without_each(log_w: Tensor, place: int) -> Tensor:
@@ -105,7 +107,10 @@ def without_each(log_w: Tensor, place: int) -> Tensor:
     """
     log_w = log_w.movedim(place, -1)
     count = log_w.shape[-1]
-    stand_in = (log_w.sum(-1, keepdim=True) - log_w) / (count - 1)
+    zero = log_w == -torch.inf
+    finite = log_w.masked_fill(zero, 0.0)
+    stand_in = (finite.sum(-1, keepdim=True) - finite) / (count - 1)
+    stand_in = stand_in.masked_fill((zero.sum(-1, keepdim=True) - zero.long()) > 0, -torch.inf)
     others = log_w.unsqueeze(-2).expand((*log_w.shape, count))
     replaced = torch.where(torch.eye(count, dtype=torch.bool, device=log_w.device), stand_in.unsqueeze(-1), others)
     return (replaced.logsumexp(-1) - math.log(count)).movedim(-1, place)

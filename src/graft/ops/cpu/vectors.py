@@ -308,7 +308,10 @@ def exp(typingctx: Any, vector: Any) -> Any:
         n, r = builder.fsub(shifted, shift), args[0]
         for piece in _LOG2[width]:
             r = _mul_add(builder, n, _constant(kind, -piece), r)
-        value = _polynomial(builder, [_constant(kind, c) for c in reversed(_SERIES[width])], r)
+        low, linear, *rest = [_constant(kind, c) for c in reversed(_SERIES[width])]
+        # the last two steps in turn: in pairs, their roundings would cost the last digit
+        value = _mul_add(builder, _polynomial(builder, rest, r), r, linear)
+        value = _mul_add(builder, value, r, low)
         whole = ir.VectorType(ir.IntType(width), kind.count)
         power = builder.shl(builder.bitcast(shifted, whole), ir.Constant(whole, [bits] * kind.count))
         value = builder.bitcast(builder.add(builder.bitcast(value, whole), power), kind)
