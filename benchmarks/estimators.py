@@ -72,7 +72,7 @@ def measured(pair, make, samples):
     parameters, total, square, start = list(guide.parameters()), 0.0, 0.0, time.perf_counter()
     for _ in range(STEPS):
         gradients = torch.autograd.grad(objective({"x": x}), parameters)
-        flat = torch.cat([g.flatten() for g in gradients])
+        flat = torch.cat([g.flatten() for g in gradients]).double()
         total, square = total + flat, square + flat.square()
     seconds = (time.perf_counter() - start) / STEPS
     variance = (square / STEPS - (total / STEPS).square()).sum() * STEPS / (STEPS - 1)
