@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from graft.errors import GraftError
-from graft.inference.guided import general
 from graft.inference.guided.trace import Drawer, Trace
 from graft.model import Model
 from graft.objectives.estimators.base import Estimator
@@ -55,10 +54,7 @@ class Drawing(GuidedObjective):
             batch: values and evidence by name.
             drawer: is shown every factor of the guide with its density, and gives a value.
         """
-        taken = self.intake.take(batch)
-        if taken.straight is not None:
-            return taken.straight.run(taken.values, taken.batch, (), drawer)
-        return general.run(self.program, taken.situation, (), drawer)
+        return self.traced(self.intake.take(batch), (), drawer)
 
 
 def log_ratios(run: Run) -> Tensor:

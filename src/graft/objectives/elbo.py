@@ -187,8 +187,7 @@ class ELBO(GuidedObjective):
             return
         log_q = run.spread(total([run.trace.log_q(node) for node in run.nodes(name)]))
         found = self.estimator(name).parts(log_q, signal)
-        score = found.score if found.control is None else found.score - found.control
-        parts[f"score({name})"] = zero_valued(_summed(run, score))
+        parts[f"score({name})"] = zero_valued(_summed(run, found.controlled))
         if found.baseline is not None:
             parts[f"baseline({name})"] = -zero_valued(run.reduced(found.baseline, fixed))
 

@@ -16,18 +16,18 @@ from graft.graph.nodes import Node, Variable
 from graft.graph.recurrence import Loop
 from graft.inference.guided import general
 from graft.inference.guided.dependence import apart, depends, loops_of, reach
-from graft.inference.guided.trace import Trace
+from graft.inference.guided.trace import Drawer, Trace
 from graft.inference.how_many import positive
 from graft.inference.program import join
 from graft.model import Model
-from graft.objectives.base import Objective
+from graft.objectives.base import Objective, total
 from graft.objectives.estimators.base import Estimator
 from graft.objectives.estimators.choose import chosen
 from graft.objectives.estimators.coupled import Coupled
 from graft.objectives.estimators.enumeration import laid_out
 from graft.objectives.estimators.rebar import REBAR
 from graft.objectives.evaluations import Evaluation, first, nothing_follows, same
-from graft.objectives.intake import Intake
+from graft.objectives.intake import Intake, Taken
 from graft.objectives.phases import Phase
 from graft.objectives.treatments import Treatments, treatments
 from graft.objectives.truth import is_model
@@ -115,14 +115,24 @@ class GuidedObjective(Objective):
         taken = self.intake.take(batch)
         count = self.samples if samples is None else samples
         run = Run(self, taken.known, count, taken.compact(values))
-        if taken.straight is not None:
-            trace: Trace = taken.straight.run(taken.values, taken.batch, run.wide, run.drawn)
-        else:
-            relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes and n not in (values or {}))
-            trace = general.run(self.program, taken.situation, run.wide, run.drawn, relaxed, run.values)
+        relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes and n not in (values or {}))
+        trace = self.traced(taken, run.wide, run.drawn, relaxed, run.values)
         run.trace = Evaluation(trace, 0) if run.relaxing else trace
         run.evidence = taken.values
         return run
+
+    def traced(
+        self,
+        taken: Taken,
+        extra: tuple[int, ...],
+        drawer: Drawer,
+        relaxed: frozenset[str] = frozenset(),
+        values: Mapping[str, Tensor] | None = None,
+    ) -> Trace:
+        """Run the guide on a checked batch, by the way that serves it; see `general.run`."""
+        if taken.straight is not None:
+            return taken.straight.run(taken.values, taken.batch, extra, drawer)
+        return general.run(self.program, taken.situation, extra, drawer, relaxed, values)
 
     def reached(self, known: frozenset[str]) -> Reached:
         """What depends on which draws, where these names are evidence."""
@@ -238,10 +248,7 @@ class Run:
         if not self.enumerated:
             return None
         parts = [self.trace.log_q(node) for node in self.trace.guide if node.head.name in self.enumerated]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total.exp().expand(self.extra + self.trace.batch)
+        return total(parts).exp().expand(self.extra + self.trace.batch)
 
     def spread(self, part: Tensor) -> Tensor:
         """A log-factor at every cell, (extra, batch)."""

@@ -83,7 +83,7 @@ class ImportanceWeighted(GuidedObjective):
         signal = Signal(cost, None, place, run.evidence, len(run.trace.batch), several=True)
         log_q = run.spread(total([run.trace.log_q(node) for node in run.nodes(name)]))
         found = estimator.parts(log_q, signal)
-        score = found.score if found.control is None else found.score - found.control
+        score = found.controlled
         # every draw has a part in the one bound: the sum, where a mean over draws would count it once
         parts = {f"score({name})": zero_valued(score if place is None else score.sum(place))}
         if found.baseline is not None:

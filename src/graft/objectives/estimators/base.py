@@ -47,6 +47,11 @@ class Parts:
     control: Tensor | None = None
     baseline: Tensor | None = None
 
+    @property
+    def controlled(self) -> Tensor:
+        """The score less its control variate."""
+        return self.score if self.control is None else self.score - self.control
+
 
 class Estimator(nn.Module):
     r"""How the gradient reaches the parameters of one variable of a guide.

@@ -24,8 +24,12 @@ class Baseline(nn.Module):
         """The guess, broadcast to the cost."""
         raise NotImplementedError
 
-    def see(self, signal: Signal) -> None:
-        """Learn from a signal, after the guess."""
+    def see(self, signal: Signal, guess: Tensor) -> None:
+        """Learn from a signal and what was guessed of it."""
+
+    def spread(self) -> Tensor | None:
+        """What signal and guess are divided by; None if by nothing."""
+        return None
 
 
 class RunningAverage(Baseline):
@@ -42,7 +46,7 @@ class RunningAverage(Baseline):
     Example:
         >>> average = RunningAverage(0.9)
         >>> signal = Signal(torch.tensor([2.0, 4.0]), None, None, {})
-        >>> average.guess(signal), average.see(signal), average.guess(signal)
+        >>> average.guess(signal), average.see(signal, average.guess(signal)), average.guess(signal)
         (tensor(0.), None, tensor(3.))
     """
 
@@ -58,11 +62,9 @@ class RunningAverage(Baseline):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def guess(self, signal: Signal) -> Tensor:
-        # the start counts nothing: a mean of k steps is divided by the weight they have
-        found = self.mean / (1 - self.decay ** self.steps.to(self.mean.dtype)).clamp_min(1e-12)
-        return found.to(signal.cost.dtype)
+        return _averaged(self.mean, self.decay, self.steps).to(signal.cost.dtype)
 
-    def see(self, signal: Signal) -> None:
+    def see(self, signal: Signal, guess: Tensor) -> None:
         if not self.training or not signal.cost.numel():
             return
         with torch.no_grad():
@@ -111,24 +113,28 @@ class InputDependent(Baseline):
             raise GraftError(f"the baseline's network returned {tuple(out.shape)}, not one number a row {tuple(batch)}")
         return out.reshape(batch) + self._mean().to(out.dtype)
 
-    def spread(self) -> Tensor:
-        """The standard deviation that the signal is divided by, at least one."""
+    def spread(self) -> Tensor | None:
+        """The standard deviation that the signal is divided by, at least one; None without `normalise`."""
         if not self.normalise:
-            return torch.ones_like(self.square)
-        weight = (1 - self.decay ** self.steps.to(self.square.dtype)).clamp_min(1e-12)
-        return (self.square / weight).sqrt().clamp_min(1.0)
+            return None
+        return _averaged(self.square, self.decay, self.steps).sqrt().clamp_min(1.0)
 
-    def see(self, signal: Signal) -> None:
+    def see(self, signal: Signal, guess: Tensor) -> None:
         if not self.training or not signal.cost.numel():
             return
         with torch.no_grad():
-            left = (signal.cost - self.guess(signal) + self._mean().to(signal.cost.dtype)).to(self.mean.dtype)
+            left = (signal.cost - guess + self._mean().to(signal.cost.dtype)).to(self.mean.dtype)
             self.mean.mul_(self.decay).add_(left.mean() * (1 - self.decay))
             self.square.mul_(self.decay).add_((left - self._mean()).square().mean() * (1 - self.decay))
             self.steps.add_(1)
 
     def _mean(self) -> Tensor:
-        return self.mean / (1 - self.decay ** self.steps.to(self.mean.dtype)).clamp_min(1e-12)
+        return _averaged(self.mean, self.decay, self.steps)
+
+
+def _averaged(held: Tensor, decay: float, steps: Tensor) -> Tensor:
+    """A running average without its start: the sum of k steps divided by the weight they have."""
+    return held / (1 - decay ** steps.to(held.dtype)).clamp_min(1e-12)
 
 
 class LeaveOneOut(Baseline):

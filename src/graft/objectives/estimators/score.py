@@ -11,7 +11,7 @@ from torch import Tensor
 from graft.distributions.density import Density
 from graft.errors import GraftError
 from graft.objectives.estimators.base import Estimator, Parts, Signal
-from graft.objectives.estimators.baselines import Baseline, InputDependent
+from graft.objectives.estimators.baselines import Baseline
 
 
 class ScoreFunction(Estimator):
@@ -49,13 +49,12 @@ class ScoreFunction(Estimator):
         if self.baseline is None:
             return Parts(log_q * (weight * signal.cost))
         guess = self.baseline.guess(signal)
-        scale, loss = 1.0, None
-        if isinstance(self.baseline, InputDependent):
-            scale = 1.0 / float(self.baseline.spread())
-            # fitted in units of the spread, so that one learning rate serves signals of any size
-            loss = 0.5 * ((signal.cost - guess) * scale).square()
-        self.baseline.see(signal)
+        spread = self.baseline.spread()
+        scale = 1.0 if spread is None else 1.0 / float(spread)
+        # fitted in units of the spread, so that one learning rate serves signals of any size
+        loss = 0.5 * ((signal.cost - guess) * scale).square() if self.baseline.learns else None
         guess = guess.detach()
+        self.baseline.see(signal, guess)
         return Parts(log_q * (weight * signal.cost * scale), log_q * (weight * guess * scale), loss)
 
     @property
