@@ -8,13 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
+from graft.cli.recipes.experiments import EXPERIMENTS
 from graft.cli.settings import wants_help
 from graft.errors import GraftError
 
 #: By command, where each system does it: a module with a function of the command's name.
 DOES = MappingProxyType(
     {
-        "evaluate": {"nn_hmm": "graft.cli.recipes.nn_hmm_runs", "crf_tagger": "graft.cli.recipes.crf_tagger_runs"},
+        "evaluate": {"nn_hmm": "graft.cli.recipes.nn_hmm_runs", "crf_tagger": "graft.cli.recipes.crf_tagger_runs"}
+        | dict.fromkeys(EXPERIMENTS, "graft.cli.recipes.experiments"),
         "sample": {"nn_hmm": "graft.cli.recipes.nn_hmm_runs"},
         "tag": {"crf_tagger": "graft.cli.recipes.crf_tagger_runs"},
     }
@@ -61,7 +63,8 @@ _HELP = MappingProxyType(
     {
         "evaluate": "graft evaluate RUN: measures the saved arms of a run on its test data again\n\n"
         "  folder=RECORDINGS  where the recordings are (a run of nn_hmm on speech)\n"
-        "  data=TREEBANK      folder of the treebank (a run of crf_tagger)",
+        "  data=TREEBANK      folder of the treebank (a run of crf_tagger)\n"
+        "  folder=, rows=, draws=  where the images are, how many are measured, by how many draws (other runs)",
         "sample": "graft sample RUN [folder=RECORDINGS] [count=5]: draws label strings from the posterior of a run",
         "tag": 'graft tag RUN "a sentence": tags a sentence with a run of crf_tagger\n\n'
         "  arm=NAME  one of the run's arms, a CRF with neural scores if not told\n"

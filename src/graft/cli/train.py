@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 
+from graft.cli.recipes import experiments
 from graft.errors import GraftError
 
-#: Where the recipe of each system is: a module with `main(words) -> exit code`, imported only when asked for.
+#: Where the recipes unlike the others are: a module with `main(words) -> exit code`, imported only when asked for.
 RECIPES = MappingProxyType({"nn_hmm": "graft.cli.recipes.nn_hmm", "crf_tagger": "graft.cli.recipes.crf_tagger"})
 
 
@@ -21,11 +23,15 @@ def train(words: Sequence[str]) -> int:
     Raises:
         GraftError: no such system, or wrong settings.
     """
-    known = f"there are: {', '.join(RECIPES)}"
+    known = f"there are: {', '.join([*RECIPES, *experiments.EXPERIMENTS])}"
     if not words:
         raise GraftError(f"say which system to train; {known}")
     system, *settings = words
-    if system not in RECIPES:
+    recipe: Callable[[Sequence[str]], int]
+    if system in experiments.EXPERIMENTS:
+        recipe = partial(experiments.main, system)
+    elif system in RECIPES:
+        recipe = import_module(RECIPES[system]).main
+    else:
         raise GraftError(f"no system {system!r} to train; {known}")
-    recipe: Callable[[Sequence[str]], int] = import_module(RECIPES[system]).main
     return recipe(settings)

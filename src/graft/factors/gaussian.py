@@ -29,7 +29,8 @@ class Gaussian(Conditional):
     location and scale, `Gaussian(dim=12, given=8)` one pair per state of its parents. `Gaussian(net)` reads
     location and log-scale from the two halves of its network's last axis (of the first event axis, the
     channels of an image, if `shape=` has several), `Gaussian(net, scale=0.1)` takes the whole output for the
-    location.
+    location. `Gaussian(net, dim=3, covariance="full")` reads the location and, row by row, the lower triangle of $L$,
+    its diagonal as logarithms: $d + d(d+1)/2$ numbers.
 
     Args:
         net: a network that returns location and log-scale.
@@ -37,8 +38,8 @@ class Gaussian(Conditional):
         shape: the event shape, in place of `dim`.
         given: the number of states of each parent.
         learn: learn location and scale without parents.
-        covariance: where location and scale are learnt, `"diag"`, `"full"`, `"spherical"` (one variance per state
-            for all dimensions) or `"tied"` (one full covariance for all states).
+        covariance: with a network `"diag"` or `"full"`; where location and scale are learnt also `"spherical"` (one
+            variance per state for all dimensions) or `"tied"` (one full covariance for all states).
         loc: locations to start from, broadcast to parents' axes, then event.
         scale: a network's fixed scale, or scales to start from (Cholesky factors, if `covariance` is `"full"` or
             `"tied"`).
@@ -82,8 +83,7 @@ class Gaussian(Conditional):
         self.event = told_event(dim, shape)
         self.support = None if self.event is None else Real(*self.event)
         if net is not None:
-            if given is not None or learn or loc is not None or covariance != "diag":
-                raise GraftError("a network leaves no room for given=, learn=, loc= or a full covariance")
+            self._check_network(given is not None or learn or loc is not None, scale is not None)
             if scale is None and self.event == ():
                 raise GraftError("a scalar has no axis to halve: use dim=1, or scale=...")
             self.register_buffer("scale", _positive(scale))
@@ -96,6 +96,13 @@ class Gaussian(Conditional):
             self._fix_standard()
         else:
             raise GraftError("Gaussian(dim=...) is standard normal; learn=True or given= make it learnable")
+
+    def _check_network(self, told: bool, scaled: bool) -> None:
+        """Whether the options go with a network."""
+        if told or self.covariance not in ("diag", "full"):
+            raise GraftError('a network leaves no room for given=, learn=, loc= or a covariance but "diag" and "full"')
+        if self.covariance == "full" and (scaled or self.event is None or len(self.event) != 1):
+            raise GraftError('a network with covariance="full" needs dim=, and no scale=')
 
     def _told(self) -> tuple[int, ...]:
         if self.event is None:
@@ -138,8 +145,22 @@ class Gaussian(Conditional):
         return look_up(self.loc, given, inputs, call), look_up(self.scales(), given, inputs, call)
 
     def _from_network(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
+        if self._kind == "full":
+            return self._with_factor(inputs, call)
         loc, scale, log_scale = self._halves(inputs, call)
         return loc, log_scale.exp() if scale is None else scale  # type: ignore[union-attr]
+
+    def _with_factor(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor]:
+        """Location and Cholesky factor."""
+        assert self.net is not None
+        (dim,) = self._told()
+        out = apply_network(self.net, inputs, call, onehot=self.onehot, concat=self.concat)
+        wanted = (dim + dim * (dim + 1) // 2,)
+        check_event(out, wanted, call, 'Gaussian(net, covariance="full"), location and lower triangle,')
+        loc, entries = out.split((dim, wanted[0] - dim), -1)
+        # row i of the triangle begins at entry i (i + 1) / 2; what is read above the diagonal, `spread` drops
+        row, column = torch.arange(dim, device=out.device)[:, None], torch.arange(dim, device=out.device)
+        return loc, spread(entries[..., row * (row + 1) // 2 + column.minimum(row)], "full")
 
     def _halves(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Location, and scale or its logarithm."""
