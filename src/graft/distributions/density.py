@@ -45,6 +45,11 @@ class Density(ABC):
         """The shape of one value."""
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading shape and event."""
+        return (*self.leading, *self.event)
+
+    @property
     def like(self) -> Tensor | None:
         """A parameter, whose type and device values take; None if it does not say."""
         return None

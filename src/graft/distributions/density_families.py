@@ -39,6 +39,10 @@ class NormalDensity(Density):
         self.log_scale: Tensor = self.scale.log() if log_scale is None else log_scale
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return self.loc.shape
+
+    @property
     def leading(self) -> tuple[int, ...]:
         return tuple(self.loc.shape[: self.loc.dim() - self.event_rank])
 
@@ -99,6 +103,10 @@ class BernoulliDensity(Density):
 
     def __init__(self, logits: Tensor, event_rank: int, hard: bool = False) -> None:
         self.logits, self.event_rank, self.hard = logits, event_rank, hard
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.logits.shape
 
     @property
     def leading(self) -> tuple[int, ...]:

@@ -6,8 +6,9 @@ Names that the guide reads resolve to evidence, then to its own, then to the mod
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -33,16 +34,25 @@ class Program:
     model: FactorGraph
     guide: FactorGraph
     proposes: tuple[str, ...]
+    _producers: dict[frozenset[str], tuple[Node, ...]] = field(default_factory=dict, repr=False)
 
-    def producers(self, known: frozenset[str]) -> list[Node]:
-        """What makes every value, given the evidence: the guide's factors and the model's functions."""
+    def producers(self, known: frozenset[str]) -> tuple[Node, ...]:
+        """What makes every value, given the evidence: the guide's factors and the model's functions.
+
+        The same nodes at every call, since others remember by node what they found.
+        """
+        if known not in self._producers:
+            self._producers[known] = self._made(known)
+        return self._producers[known]
+
+    def _made(self, known: frozenset[str]) -> tuple[Node, ...]:
         nodes = [n for n in self.guide.nodes if n.kind != "potential" and n.head.name not in known]
         for name in self.model.computed:
             if name not in known:
                 nodes += self.model.variables[name].functions
-        return [replace(node, place=place) for place, node in enumerate(nodes)]
+        return tuple(replace(node, place=place) for place, node in enumerate(nodes))
 
-    @property
+    @cached_property
     def variables(self) -> dict[str, Variable]:
         """All variables; those the guide gives have the guide's factors."""
         own = {n: v for n, v in self.guide.variables.items() if v.nodes}
@@ -96,7 +106,7 @@ def readable(program: Program, values: Collection[str]) -> None:
 
 
 def ready_of(
-    program: Program, situation: Situation, values: Mapping[str, Tensor], nodes: list[Node]
+    program: Program, situation: Situation, values: Mapping[str, Tensor], nodes: Sequence[Node]
 ) -> dict[Node, Ready]:
     """Factors of the guide that read only evidence, and of the model that read only inputs, called once."""
     frame = situation.frame

@@ -148,8 +148,7 @@ class ELBO(GuidedObjective):
             if entropy is None:
                 raise GraftError(f"{node}: the entropy has no closed form; use form='auto' or 'joint'")
             return Term(f"H({node})", entropy, reached.of(node, head=False))
-        twin = None if trace.unknown else _twin(run, node)
-        twin = twin if twin is not None and reached.settled(twin) else None
+        twin = None if trace.unknown else _twin(run, node, reached)
         found = None if twin is None else trace.kl(node, twin)
         if found is None or twin is None:
             if self.form == "kl":
@@ -215,8 +214,15 @@ def _scaled(term: Term, beta: float) -> Term:
     return term if beta == 1.0 else Term(term.label, term.value * beta, term.depends)
 
 
-def _twin(run: Run, node: Node) -> Node | None:
-    """The conditional of the model that stands where a factor of the guide stands."""
+def _twin(run: Run, node: Node, reached: Reached) -> Node | None:
+    """The conditional of the model that stands where a factor of the guide stands, if it is settled before the draw."""
+    if node not in reached.twins:
+        twin = _same_place(run, node)
+        reached.twins[node] = twin if twin is not None and reached.settled(twin) else None
+    return reached.twins[node]
+
+
+def _same_place(run: Run, node: Node) -> Node | None:
     variable = run.objective.program.model.variables.get(node.head.name)
     if variable is None or variable.potentials:
         return None

@@ -67,17 +67,16 @@ class GuidedObjective(Objective):
         found = chosen(self.program, drawn, dict(estimators or {}), self.samples, several)
         nothing_follows(self.program, found)
         self.names = tuple(found)
-        self._places = {name: str(place) for place, name in enumerate(self.names)}
         self.chosen = nn.ModuleList(found.values())
+        # beside the module list, whose own lookup is as dear as a small operation
+        self._by_name = dict(found)
         self.intake = Intake(model, self.program)
         self._reached: dict[frozenset[str], Reached] = {}
+        self._layouts: dict[tuple[Any, ...], Layout] = {}
 
     def estimator(self, name: str) -> Estimator:
         """How the gradient of a variable is estimated."""
-        # past the module list, whose own lookup is as dear as a small operation
-        found = self.chosen._modules[self._places[name]]
-        assert isinstance(found, Estimator)
-        return found
+        return self._by_name[name]
 
     def explain(self, *given: str) -> Treatments:
         """How each variable is dealt with, and by which estimator; prints as a table.
@@ -115,8 +114,7 @@ class GuidedObjective(Objective):
         taken = self.intake.take(batch)
         count = self.samples if samples is None else samples
         run = Run(self, taken.known, count, taken.compact(values))
-        relaxed = frozenset(n for n in self.names if self.estimator(n).relaxes and n not in (values or {}))
-        trace = self.traced(taken, run.wide, run.drawn, relaxed, run.values)
+        trace = self.traced(taken, run.wide, run.drawn, run.relaxes, run.values)
         run.trace = Evaluation(trace, 0) if run.relaxing else trace
         run.evidence = taken.values
         return run
@@ -133,6 +131,14 @@ class GuidedObjective(Objective):
         if taken.straight is not None:
             return taken.straight.run(taken.values, taken.batch, extra, drawer)
         return general.run(self.program, taken.situation, extra, drawer, relaxed, values)
+
+    def layout(self, known: frozenset[str], samples: int, told: frozenset[str]) -> Layout:
+        """The dimensions of a run where some names are evidence and others told; found once."""
+        key = (known, samples, told)
+        found = self._layouts.get(key)
+        if found is None:
+            found = self._layouts[key] = _laid_out(self, known, samples, told)
+        return found
 
     def reached(self, known: frozenset[str]) -> Reached:
         """What depends on which draws, where these names are evidence."""
@@ -154,6 +160,8 @@ class Reached:
     loops: tuple[Loop, ...]
     _of: dict[tuple[Node, bool], frozenset[str]] = field(default_factory=dict)
     _settled: dict[Node, bool] = field(default_factory=dict)
+    #: what `twin` found
+    twins: dict[Node, Node | None] = field(default_factory=dict)
 
     def of(self, node: Node, head: bool = True) -> frozenset[str]:
         """The draws that a log-factor depends on; without its head, those that its parameters depend on."""
@@ -170,6 +178,39 @@ class Reached:
         return self._settled[node]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a run has before it draws anything.
+
+    Attributes:
+        enumerated: names, in the order of their dimensions.
+        samples: the dimension of samples; None if there is one draw.
+        extra: one dimension for each enumerated variable, then that of samples if there are several.
+        twice: variables whose bound is evaluated at relaxed values too.
+        relaxes: variables whose draws are relaxed.
+    """
+
+    enumerated: tuple[str, ...]
+    samples: int | None
+    extra: tuple[int, ...]
+    twice: tuple[str, ...]
+    relaxes: frozenset[str]
+
+
+def _laid_out(objective: GuidedObjective, known: frozenset[str], samples: int, told: frozenset[str]) -> Layout:
+    free = [name for name in objective.names if name not in known and name not in told]
+    variables = objective.program.model.variables
+    counts = {name: objective.estimator(name).states(variables[name].support) for name in free}
+    states = {name: count for name, count in counts.items() if count is not None}
+    return Layout(
+        tuple(states),
+        len(states) if samples > 1 else None,
+        tuple(states.values()) + ((samples,) if samples > 1 else ()),
+        tuple(name for name in free if objective.estimator(name).evaluates > 1),
+        frozenset(n for n in objective.names if objective.estimator(n).relaxes and n not in told),
+    )
+
+
 class Run:
     """One run of an objective's guide: dimensions, weights, the trace.
 
@@ -180,6 +221,7 @@ class Run:
         relaxing: variables at whose relaxed values the bound is computed too.
         soft: the trace is the one at relaxed values.
         coupled: their draws, by factor or step.
+        relaxes: variables whose draws are relaxed.
     """
 
     soft = False
@@ -194,19 +236,10 @@ class Run:
         values: Mapping[str, Tensor] | None,
     ) -> None:
         self.objective, self.known, self.values = objective, known, values
-        variables = objective.program.model.variables
-        states = {}
-        for name in objective.names:
-            if name not in known and name not in (values or {}):
-                count = objective.estimator(name).states(variables[name].support)
-                if count is not None:
-                    states[name] = count
-        self.enumerated = tuple(states)
-        self.samples = len(states) if samples > 1 else None
-        self.extra = tuple(states.values()) + ((samples,) if samples > 1 else ())
-        free = [n for n in objective.names if n not in known and n not in (values or {})]
-        twice = [n for n in free if objective.estimator(n).evaluates > 1]
-        self.relaxing = tuple(twice) if torch.is_grad_enabled() else ()
+        layout = objective.layout(known, samples, frozenset(values or ()))
+        self.enumerated, self.samples, self.extra = layout.enumerated, layout.samples, layout.extra
+        self.relaxes = layout.relaxes
+        self.relaxing = layout.twice if torch.is_grad_enabled() else ()
         self.coupled: dict[str, list[Coupled]] = {name: [] for name in self.relaxing}
 
     @property

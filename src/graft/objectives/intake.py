@@ -20,6 +20,7 @@ from graft.inference.program import Program, readable
 from graft.inference.settle import Situation
 from graft.model import Model
 from graft.objectives.truth import told
+from graft.ops.entries import all_below, all_binary, all_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +180,10 @@ class Intake:
     def _looked_at(variable: Variable, value: Tensor) -> bool:
         support = variable.support
         if isinstance(support, Binary) and not variable.is_input:
-            return bool(((value == 0) | (value == 1)).all())
+            return all_binary(value)
         if isinstance(support, Finite):
-            return not value.is_floating_point() and bool(((value >= 0) & (value < support.states)).all())
-        return not value.is_floating_point() or bool(torch.isfinite(value).all())
+            return all_below(value, support.states)
+        return all_finite(value)
 
     def _typed(self, name: str, value: Tensor) -> Tensor:
         support = self._variables[name].support

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +109,7 @@ class GeneralTrace(Trace):
         situation: Situation,
         extra: tuple[int, ...],
         batch: tuple[int, ...],
-        nodes: list[Node],
+        nodes: Sequence[Node],
         store: Store,
         ready: dict[Node, Ready],
         relaxed: frozenset[str],

@@ -57,8 +57,13 @@ class Straight:
         order = [node for node in schedule(program.producers(known), variables) if isinstance(node, Node)]
         self.makes = tuple(_step(node, variables, known, ranks) for node in order)
         inputs = frozenset(program.model.inputs) & known
+        self.guide = tuple(step.node for step in self.makes if step.node.kind == "conditional")
         scored = [node for node in program.model.nodes if node.kind == "conditional"]
         self.scores = tuple(_step(node, variables, inputs, ranks) for node in scored)
+        self.model = tuple(step.node for step in self.scores)
+        self.steps = {step.node: step for step in (*self.makes, *self.scores)}
+        #: shapes that were found to fit: of parameters, of the leading dimensions, of the value
+        self.fitting: set[tuple[Any, ...]] = set()
 
     def run(
         self, given: Mapping[str, Tensor], batch: tuple[int, ...], extra: tuple[int, ...], drawer: Drawer
@@ -112,10 +117,8 @@ class StraightTrace(Trace):
         #: names whose values lack the extra dimensions
         self.flat: set[str] = set(given)
         self.draws: dict[str, Tensor] = {}
-        self.guide = tuple(step.node for step in plan.makes if step.node.kind == "conditional")
-        self.model = tuple(step.node for step in plan.scores)
+        self.guide, self.model, self._steps = plan.guide, plan.model, plan.steps
         self.unknown = ()
-        self._steps = {step.node: step for step in (*plan.makes, *plan.scores)}
         #: with whether gradients were recorded when they were made
         self._densities: dict[Node, tuple[bool, Density]] = {}
 
@@ -204,19 +207,26 @@ class StraightTrace(Trace):
             raise ShapeError(f"{node}: event shape {tuple(out.shape[rank:])}, but {node.head.name} is {support}")
 
     def _fits(self, node: Node, density: Density, rank: int) -> None:
-        """Shapes of a distribution against support, batch and the value it is asked about.
+        """Shapes of a distribution against support, batch and the value it is asked about, each kind once.
 
         Raises:
             ShapeError: naming the formula, the shapes and the rule.
         """
         name = node.head.name
         lead = self.batch if rank == len(self.batch) else self.extra + self.batch
+        value = self.values.get(name)
+        key = (node, density.shape, density.event_rank, lead, None if value is None else value.shape)
+        if key not in self.plan.fitting:
+            self._check(node, density, lead, value)
+            self.plan.fitting.add(key)
+
+    def _check(self, node: Node, density: Density, lead: tuple[int, ...], value: Tensor | None) -> None:
+        name = node.head.name
         support = self.plan.variables[name].support
         if support is not None and density.event != support.event_shape:
             raise ShapeError(f"{node}: event shape {density.event}, but {name} is {support}")
         if not _spreads(density.leading, lead):
             raise ShapeError(f"{node}: the distribution has leading shape {density.leading}, which does not fit {lead}")
-        value = self.values.get(name)
         event = None if value is None or support is not None else tuple(value.shape[value.dim() - density.event_rank :])
         if event is not None and event != density.event:
             rule = "model and guide, or model and data, disagree"
