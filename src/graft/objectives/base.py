@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -43,6 +44,16 @@ class Objective(nn.Module, ABC):
     def phases(self) -> tuple[Phase, ...]:
         """Losses that may be lowered in turn, and what each of them moves."""
         return (Phase("all", self, tuple(self.parameters())),)
+
+    @contextmanager
+    def trusting(self, batch: Mapping[str, Any]) -> Iterator[None]:
+        """Look at a batch where it is, so that its copy on a device need not be read: a wrong one is found there."""
+        with ExitStack() as stack:
+            for part in self.modules():
+                intake = getattr(part, "intake", None)
+                if intake is not None:
+                    stack.enter_context(intake.trusting(batch))
+            yield
 
     def __add__(self, other: Objective) -> Objective:
         """The sum of two objectives of the same batches."""

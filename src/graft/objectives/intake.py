@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,6 +72,8 @@ class Intake:
 
     def __init__(self, model: Model, program: Program) -> None:
         self.model, self.program, self._variables = model, program, program.variables
+        #: values were looked at before they came here
+        self.trusts = False
         #: batch shape and plan by (name, shape, type) of what is given
         self._kinds: dict[tuple[Any, ...], tuple[tuple[int, ...], Straight]] = {}
         self._plans: dict[frozenset[str], Straight | None] = {}
@@ -158,9 +161,19 @@ class Intake:
                     "exactly (rows with and without a label: SemiSupervised)"
                 )
 
+    @contextmanager
+    def trusting(self, batch: Mapping[str, Any]) -> Iterator[None]:
+        """Where a batch's values are good, take copies of it without looking at them again."""
+        told = [(name, value) for name, value in batch.items() if type(value) is Tensor and name in self._variables]
+        before, self.trusts = self.trusts, all(self._looked_at(self._variables[name], value) for name, value in told)
+        try:
+            yield
+        finally:
+            self.trusts = before
+
     def _good(self, name: str, value: Tensor) -> bool:
         """Whether a tensor's values may stand as they are; a device is asked once for each tensor."""
-        if torch.compiler.is_compiling():
+        if self.trusts or torch.compiler.is_compiling():
             return True
         if value.is_cpu:  # where a buffer may be filled anew behind its version
             return self._looked_at(self._variables[name], value)

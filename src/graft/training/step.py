@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from graft.errors import GraftError
 from graft.training.batches import Source
 from graft.training.finite import KEPT, Finite, all_finite, check_loss
+from graft.training.late import Doubt, reads_late
 from graft.training.share import Mean, Share
 from graft.training.together import together
 
@@ -41,6 +42,7 @@ class Learner:
         self.module, self.stepper = fabric.setup(objective, optimizer)
         #: half precision scales the loss, and leaves out steps itself whose gradient overflows
         self.scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        self.doubt = Doubt(self._named()) if reads_late(fabric.device, fabric.world_size) else None
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """The loss of a batch, a scalar.
@@ -49,7 +51,8 @@ class Learner:
             GraftError: the objective gives something else; in training also, if no parameter takes part in it.
         """
         device = self.fabric.device
-        loss = self.module({name: v.to(device) if isinstance(v, Movable) else v for name, v in batch.items()})
+        with self._trusted(batch):
+            loss = self.module({name: v.to(device) if isinstance(v, Movable) else v for name, v in batch.items()})
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shown = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise GraftError(f"an objective gives a scalar, not {shown}")
@@ -63,14 +66,19 @@ class Learner:
         """One step; the loss before it.
 
         Raises:
-            GraftError: the loss or a gradient is not finite; the parameters are those before the step.
+            GraftError: the loss or a gradient is not finite, of this step or (where a device is not waited for) of the
+                one before; the parameters are those before it.
         """
         self.stepper.zero_grad()
         # before the gradients of the processes meet: who failed alone would leave the others waiting
         loss = together(lambda: self._first(share.batch), self.fabric)
         weight = share.weight(self.fabric.world_size)
         self.fabric.backward(loss if weight == 1 else loss * weight)
-        together(lambda: self._check(loss, share.batch), self.fabric)
+        if self.doubt is None:
+            together(lambda: self._check(loss, share.batch), self.fabric)
+        else:
+            self.doubt.settle()
+            self.doubt.begin(loss, [] if self.scaled else self._gradients(), share.batch)
         if self.clip is not None:
             self._clip(self.clip)
         self.stepper.step()
@@ -102,6 +110,8 @@ class Learner:
         Raises:
             GraftError: names the parameters that are not.
         """
+        if self.doubt is not None:
+            self.doubt.settle()
         self.finite.check(step)
 
     def names(self) -> list[list[str]]:
@@ -126,9 +136,16 @@ class Learner:
                 error.args = (f"the validation data (valid): {error.args[0]}", *error.args[1:])
             raise
 
+    def _trusted(self, batch: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Values are looked at before they go to a device, which would have to be waited for afterwards."""
+        trusting = getattr(self.objective, "trusting", None)
+        return nullcontext() if trusting is None or self.doubt is None else trusting(batch)
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        return list(zip((name for group in self.names() for name in group), self._learned(), strict=True))
+
     def _gradients(self) -> list[tuple[str, Tensor]]:
-        named = zip((name for group in self.names() for name in group), self._learned(), strict=True)
-        return [(name, p.grad) for name, p in named if p.grad is not None]
+        return [(name, p.grad) for name, p in self._named() if p.grad is not None]
 
     def _learned(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
