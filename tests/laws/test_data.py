@@ -15,7 +15,7 @@ import pytest
 import torch
 from tests.reference.data_folder import ABSENT, real
 
-from graft.data import batches, digit_strings, fetch, spoken_digits, wave_files
+from graft.data import batches, digit_strings, download, fetch, spoken_digits, wave_files
 from graft.data.batches import SequenceData, minibatches
 from graft.data.grammar import DIGITS, Grammar
 from graft.data.log_mel import log_mel, mel_triangles
@@ -419,7 +419,7 @@ def test_a_missing_folder_says_what_was_expected_and_how_to_get_it(tmp_path):
 @pytest.mark.skipif(not real("fsdd").is_dir(), reason=ABSENT)
 def test_the_real_recordings(tmp_path):
     folder = real("fsdd") / "recordings"
-    assert fetch.is_complete(folder, fetch.SOURCES["fsdd"])
+    assert fetch.SOURCES["fsdd"].is_complete(folder.parent)
     # a quarter of them will do, for the sake of time
     for path in (recording.path for recording in wave_files.find(folder) if recording.index % 4 == 0):
         (tmp_path / path.name).symlink_to(path)
@@ -428,7 +428,7 @@ def test_the_real_recordings(tmp_path):
     assert splits.train.frames[splits.train.mask].std() == pytest.approx(1, abs=0.2)
 
 
-# ---- downloads
+# ---- downloads of archives; of plain files: test_fetch.py
 
 
 def pack(path, members):
@@ -451,8 +451,8 @@ HOSTILE = {
 
 @pytest.fixture
 def source(monkeypatch):
-    hashes = {Path(name).name: fetch._sha256(content) for name, content in MEMBERS.items()}
-    small = replace(fetch.SOURCES["fsdd"], files=3, digest=fetch.digest(hashes))
+    hashes = {Path(name).name: download.sha256(content) for name, content in MEMBERS.items()}
+    small = replace(fetch.SOURCES["fsdd"], files=3, digest=download.digest(hashes))
     monkeypatch.setitem(fetch.SOURCES, "fsdd", small)
     return small
 

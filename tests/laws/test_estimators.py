@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from graft.factors import Bernoulli, Categorical, Function, Gaussian
+from graft.factors import Bernoulli, Categorical, Function, Gaussian, LinearGaussian
 from graft.model import Model
 from graft.objectives import ELBO, ImportanceWeighted
 from graft.objectives.estimators import (
@@ -242,6 +242,10 @@ def deep():
     )
 
 
+def full():
+    return real()[0], Model({"z | x": Gaussian(nn.Linear(2, 5), dim=2, covariance="full")})
+
+
 def against(first, second, model, guide, x):
     """Both have the same mean: two samples, each with its own error."""
     parameters = [*model.parameters(), *guide.parameters()]
@@ -250,7 +254,7 @@ def against(first, second, model, guide, x):
     return ((a - b).abs() / (da.square() + db.square()).sqrt().clamp_min(1e-6)).max()
 
 
-@pytest.mark.parametrize("make", [real, deep], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", [real, deep, full], ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
     "other",
     {
@@ -274,6 +278,54 @@ def test_doubly_reparameterised_agrees_in_mean():
     model, guide = real()
     plain, doubly = (ImportanceWeighted(model, guide, samples=4, doubly=one) for one in (False, True))
     assert against(plain, doubly, model, guide, torch.tensor([[0.3, -0.8]])) < WIDE
+
+
+def closed_form(model, guide, x):
+    """The bound of a linear-Gaussian model of unit prior under a guide of full covariance, one row."""
+    q, emission = guide.given(x=x).marginals["z"], model.factors[1]
+    miss = x - emission.net(q.loc)
+    spread = (emission.net.weight @ q.covariance_matrix @ emission.net.weight.mT).diagonal(dim1=-2, dim2=-1)
+    constant = x.shape[-1] * torch.log(2 * torch.pi * emission.scale.square())
+    fit = -0.5 * (((miss.square() + spread) / emission.scale.square()).sum(-1) + constant)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    return (fit - torch.distributions.kl_divergence(q, prior)).squeeze(0)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("form", ["joint", "entropy", "auto"])
+def test_draws_of_full_covariance_have_the_exact_mean(form, samples):
+    torch.manual_seed(0)
+    model = Model({"z": Gaussian(dim=2), "x | z": Gaussian(nn.Linear(2, 3), dim=3, scale=0.7)})
+    guide = Model({"z | x": Gaussian(nn.Linear(3, 5), dim=2, covariance="full")})
+    parameters, x = [*model.parameters(), *guide.parameters()], torch.tensor([[0.3, -0.8, 0.5]])
+    grads = torch.autograd.grad(-closed_form(model, guide, x), parameters)
+    exact = torch.cat([g.flatten() for g in grads])
+    torch.manual_seed(1)
+    found = mean_and_error(ELBO(model, guide, samples=samples, form=form), parameters, x)
+    assert deviations(found, exact).max() < WIDE
+
+
+def test_a_full_covariance_can_be_the_posterior():
+    """Of a linear-Gaussian model: every draw then gives log p(x), and none moves the guide."""
+    torch.manual_seed(0)
+    model = Model({"z": Gaussian(dim=2), "x | z": LinearGaussian(3, 2)})
+    x = torch.randn(50, 3)
+    with torch.no_grad():
+        weight, noise = model.factors[1].linear.weight, model.factors[1].noise()
+        inverse = torch.cholesky_inverse(noise)
+        covariance = torch.linalg.inv(torch.eye(2) + weight.mT @ inverse @ weight)
+        gain, factor = covariance @ weight.mT @ inverse, torch.linalg.cholesky(covariance)
+        net = nn.Linear(3, 5)
+        net.weight.copy_(torch.cat([gain, torch.zeros(3, 3)]))
+        shift = -gain @ model.factors[1].linear.bias
+        net.bias.copy_(torch.cat([shift, torch.stack([factor[0, 0].log(), factor[1, 0], factor[1, 1].log()])]))
+    guide = Model({"z | x": Gaussian(net, dim=2, covariance="full")})
+    assert factor[1, 0].abs() > 0.05
+    parts = ELBO(model, guide, form="joint").terms({"x": x})
+    torch.testing.assert_close(sum(parts.values()), model.log_prob(x=x), rtol=1e-4, atol=1e-4)
+    landing = ELBO(model, guide, estimators={"z": StickingTheLanding()})
+    grads = torch.autograd.grad(landing({"x": x}), list(guide.parameters()))
+    assert max(float(g.abs().max()) for g in grads) < 1e-5
 
 
 def test_landing_has_no_variance_at_the_posterior():

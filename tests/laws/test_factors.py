@@ -19,6 +19,7 @@ from graft import factors as gf
 from graft.distributions.supports import Binary, Finite, Real, Support
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Argument, Call, Conditional, Factor, apply_network
+from graft.model import Model
 from graft.ops.sticks import stick_breaking
 
 
@@ -98,8 +99,19 @@ CONDITIONALS: dict[str, Example] = {
     "gaussian scalar": Example(lambda: gf.Gaussian(shape=(), given=3), reads(Finite(3))),
     "gaussian net": Example(lambda: gf.Gaussian(nn.Linear(3, 8)), reads(Real(3)), (4,)),
     "gaussian net of dim": Example(lambda: gf.Gaussian(nn.Linear(3 + 5, 8), dim=4), reads(Real(3), Binary(5)), (4,)),
+    "gaussian net full": Example(
+        lambda: gf.Gaussian(nn.Linear(3 + 2, 9), dim=3, covariance="full"), reads(Real(3), Finite(2)), (3,)
+    ),
+    "gaussian net full of one": Example(
+        lambda: gf.Gaussian(nn.Linear(3, 2), dim=1, covariance="full"), reads(Real(3)), (1,)
+    ),
     "gaussian fixed scale": Example(lambda: gf.Gaussian(nn.Linear(3, 4), scale=0.1), reads(Real(3)), (4,)),
     "gaussian image": Example(lambda: gf.Gaussian(image_net(6), shape=(3, 2, 2)), reads(Real(3)), (3, 2, 2)),
+    "gaussian whole full": Example(
+        lambda: gf.Gaussian(nn.Sequential(nn.Flatten(), nn.Linear(6, 5)), dim=2, covariance="full"),
+        reads((Real(3), 1)),
+        (2,),
+    ),
     "gaussian whole": Example(
         lambda: gf.Gaussian(nn.Sequential(nn.Flatten(), nn.Linear(6, 8))), reads((Real(3), 1)), (4,)
     ),
@@ -386,6 +398,61 @@ def test_gaussian_full_values():
     assert got.item() == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+def test_gaussian_net_full_values_and_gradients(dim):
+    """Against a covariance put together entry by entry."""
+    net = nn.Linear(3, dim + dim * (dim + 1) // 2).double()
+    x, y = torch.randn(2, 4, 3).double(), torch.randn(2, 4, dim).double()
+    law = gf.Gaussian(net, dim=dim, covariance="full").distribution((x,), Call(2, reads(Real(3))))
+    out = net(x)
+    entries = iter(range(dim, out.shape[-1]))
+    factor = torch.zeros(2, 4, dim, dim).double()
+    for row in range(dim):
+        for column in range(row + 1):
+            entry = out[..., next(entries)]
+            factor[..., row, column] = entry.exp() if row == column else entry
+    want = torch.distributions.MultivariateNormal(out[..., :dim], factor @ factor.mT).log_prob(y)
+    got = law.log_prob(y)
+    assert_close(got, want)
+    weights = torch.randn(2, 4).double()
+    for a, b in zip(
+        *(torch.autograd.grad((v * weights).sum(), list(net.parameters())) for v in (got, want)), strict=True
+    ):
+        assert_close(a, b)
+
+
+def test_a_full_network_with_a_flat_triangle_is_the_diagonal_one():
+    out = torch.tensor([0.3, -0.2, 0.5, 0.0, -0.7])
+    full = gf.Gaussian(nn.Identity(), dim=2, covariance="full").distribution((out,), Call(0, reads(Real(5))))
+    diag = gf.Gaussian(nn.Identity(), dim=2).distribution((out[[0, 1, 2, 4]],), Call(0, reads(Real(4))))
+    y = torch.randn(7, 2)
+    assert_close(full.log_prob(y), diag.log_prob(y))
+
+
+def test_a_full_network_in_a_model_is_a_loop_over_batch_and_time():
+    def build():
+        return Model(
+            {"z": gf.Gaussian(dim=2), "x[t] | z, u[t]": gf.Gaussian(nn.Linear(5, 9), dim=3, covariance="full")}
+        )
+
+    model, other = build(), build()
+    z, u, x = torch.randn(4, 2, 2), torch.randn(4, 2, 5, 3), torch.randn(4, 2, 5, 3)
+    assert str(model.shapes(z=z, u=u)["x[t] | z, u[t]"].returns) == "4,2 | 5 | 3"
+    law = torch.distributions.MultivariateNormal
+    total = law(torch.zeros(2), torch.eye(2)).log_prob(z)
+    for i, j, t in product(range(4), range(2), range(5)):
+        out = model.factors[1].net(torch.cat([z[i, j], u[i, j, t]]))
+        tril = torch.zeros(3, 3)
+        tril[[0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]] = out[3:]
+        factor = tril.tril(-1) + tril.diagonal().exp().diag()
+        total[i, j] += law(out[:3], scale_tril=factor).log_prob(x[i, j, t])
+    assert_close(model.log_prob(x=x, z=z, u=u), total)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.log_prob(x=x, z=z, u=u), model.log_prob(x=x, z=z, u=u))
+    drawn = model.sample((), u=u, seed=0)
+    assert (drawn["z"].shape, drawn["x"].shape) == ((4, 2, 2), (4, 2, 5, 3))
+
+
 def test_gaussian_table_starts_where_it_is_told():
     factor = gf.Gaussian(dim=2, given=3, loc=torch.eye(3, 2), scale=torch.tensor([[0.5], [1.0], [2.0]]))
     law = factor.distribution((torch.arange(3),), Call(1, reads(Finite(3))))
@@ -635,6 +702,15 @@ ERRORS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "start misfit": (lambda: gf.Gaussian(dim=2, given=3, loc=torch.zeros(4)), "does not broadcast"),
     "net and given": (lambda: gf.Gaussian(nn.Identity(), given=2), "leaves no room"),
+    "full net of no length": (
+        lambda: gf.Gaussian(nn.Identity(), covariance="full"),
+        r'covariance="full" needs dim=, and no scale=',
+    ),
+    "full net of an image": (lambda: gf.Gaussian(nn.Identity(), shape=(2, 2), covariance="full"), "needs dim="),
+    "full net of a scalar": (lambda: gf.Gaussian(nn.Identity(), shape=(), covariance="full"), "needs dim="),
+    "full net and scale": (lambda: gf.Gaussian(nn.Identity(), dim=2, scale=1.0, covariance="full"), "no scale="),
+    "full net and given": (lambda: gf.Gaussian(nn.Identity(), dim=2, given=3, covariance="full"), "leaves no room"),
+    "tied net": (lambda: gf.Gaussian(nn.Identity(), dim=2, covariance="tied"), 'but "diag" and "full"'),
     "no components": (lambda: gf.Mixture(nn.Identity(), dim=2), "how many components"),
     "empty table": (lambda: gf.Table(), "numbers of states"),
     "infinite table": (lambda: gf.Table(values=torch.tensor([torch.inf])), "numbers or -inf"),
@@ -683,6 +759,11 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "scalar of size three": (run(gf.Bernoulli(nn.Identity(), scalar=True), (X,), reads(Real(3))), "size 1"),
     "odd halves": (run(gf.Gaussian(nn.Identity()), (X,), reads(Real(3))), "odd"),
     "wrong dim": (run(gf.Gaussian(nn.Identity(), dim=3), (X,), reads(Real(3))), r"\(6,\)"),
+    "narrow triangle": (
+        run(gf.Gaussian(nn.Identity(), dim=2, covariance="full"), (X,), reads(Real(3))),
+        r"location and lower triangle, needs 1 leading dimensions, then \(5,\).*returned \(4, 3\) from \(x0\)",
+    ),
+    "wide triangle": (run(gf.Gaussian(nn.Identity(), dim=1, covariance="full"), (X,), reads(Real(3))), r"\(2,\)"),
     "linear misfit": (run(gf.LinearGaussian(2, 4), (X,), reads(Real(3))), "needs 4 elements"),
     "mixture misfit": (run(gf.Mixture(nn.Identity(), 2, dim=2), (X,), reads(Real(3))), r"\(10,\)"),
     "rows lost": (run(gf.Gaussian(nn.Flatten(0)), (X,), reads(Real(3))), "received 4 rows"),

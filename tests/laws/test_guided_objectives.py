@@ -41,6 +41,10 @@ def vae():
     return model, Model({"z | x": Gaussian(nn.Linear(5, 4), dim=2)}), {}
 
 
+def full():
+    return vae()[0], Model({"z | x": Gaussian(nn.Linear(5, 5), dim=2, covariance="full")}), {}
+
+
 def learnt_prior():
     model = Model({"z": Gaussian(dim=2, learn=True), "x | z": Gaussian(nn.Linear(2, 3), scale=0.5, dim=3)})
     return model, Model({"z | x": Gaussian(nn.Linear(5, 4), dim=2)}), {}
@@ -89,7 +93,7 @@ def computed():
     return model, Model({"e = x": Function(nn.Linear(5, 3), dim=3), "z | e": Gaussian(nn.Linear(3, 4), dim=2)}), {}
 
 
-PAIRS = {f.__name__: f for f in (vae, belief_net, labelled, relaxed, straight_through, landing, computed)}
+PAIRS = {f.__name__: f for f in (vae, full, belief_net, labelled, relaxed, straight_through, landing, computed)}
 
 
 def objective_of(name, **options):

@@ -18,7 +18,7 @@ def read(words: Iterable[str], config: type[Config]) -> Config:
     """Build a dataclass of settings from words such as `epochs=3`.
 
     Args:
-        words: of the form key=value; a tuple is written `600,200,200`.
+        words: of the form key=value; a tuple is written `600,200,200`, one of any length alike.
         config: the dataclass, whose fields are int, float, bool, str, `Literal` or tuples of these.
 
     Raises:
@@ -30,8 +30,9 @@ def read(words: Iterable[str], config: type[Config]) -> Config:
         ... class Small:
         ...     epochs: int = 1
         ...     rate: float = 0.1
-        >>> read(["epochs=3"], Small)
-        Small(epochs=3, rate=0.1)
+        ...     layers: tuple[int, ...] = (20,)
+        >>> read(["epochs=3", "layers=200,100"], Small)
+        Small(epochs=3, rate=0.1, layers=(200, 100))
         >>> read(["epochs=many"], Small)
         Traceback (most recent call last):
         graft.errors.GraftError: epochs must be a whole number, not 'many'
@@ -87,6 +88,8 @@ def _converted(value: str, wanted: Any) -> Any:
         return {str(choice): choice for choice in get_args(wanted)}[value]
     if get_origin(wanted) is tuple:
         inner = get_args(wanted)
+        if inner[-1] is Ellipsis:
+            return tuple(_converted(part, inner[0]) for part in value.split(","))
         return tuple(_converted(part, each) for part, each in zip(value.split(","), inner, strict=True))
     return _PLAIN[wanted](value)
 
@@ -102,12 +105,15 @@ def described(wanted: Any) -> str:
     Example:
         >>> described(tuple[int, int]), described(Literal["a", "b"])
         ('2 whole numbers with commas between', 'a or b')
+        >>> described(tuple[int, ...])
+        'whole numbers with commas between'
     """
     if get_origin(wanted) is Literal:
         return " or ".join(map(str, get_args(wanted)))
     if get_origin(wanted) is tuple:
         inner = get_args(wanted)
-        return f"{len(inner)} {_WORDS[inner[0]].split(' ', 1)[1]}s with commas between"
+        count = "" if inner[-1] is Ellipsis else f"{len(inner)} "
+        return f"{count}{_WORDS[inner[0]].split(' ', 1)[1]}s with commas between"
     return _WORDS[wanted]
 
 

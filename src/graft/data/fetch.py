@@ -1,46 +1,20 @@
-"""Downloads of the data sets that graft reads: `fetch("fsdd", folder)`.
+"""Downloads of the data sets that graft reads: `fetch("mnist", folder)`.
 
-An archive from the data set's own repository is checked against a digest in this file, file by file, before
-anything is written; only the members that belong to the data set are taken out of it.
+What comes is checked against digests in this file before anything is written.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import tempfile
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from graft.data.archive import Archive
+from graft.data.plain_files import PlainFiles
 from graft.errors import DataError
 
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from and what it must contain.
-
-    Args:
-        url: a zip archive.
-        member: pattern of the paths to take out; its first group is the file's name in `subfolder`.
-        subfolder: where the files go, inside the user's folder.
-        files: how many there are.
-        largest: bytes that no file exceeds, which guards against an archive that explodes.
-        digest: SHA-256 of the lines "<SHA-256 of the file>  <name>", sorted by name.
-    """
-
-    url: str
-    member: re.Pattern[str]
-    subfolder: str
-    files: int
-    largest: int
-    digest: str
-
-
-SOURCES = {
+SOURCES: dict[str, Archive | PlainFiles] = {
     # recordings of Z. Jackson and others, CC BY-SA 4.0
-    "fsdd": Source(
+    "fsdd": Archive(
         url="https://github.com/Jakobovski/free-spoken-digit-dataset/archive/26eb9aa.zip",
         member=re.compile(r"[^/]+/recordings/([0-9]_[a-z]+_[0-9]+\.wav)"),
         subfolder="recordings",
@@ -49,13 +23,26 @@ SOURCES = {
         digest="1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959",
     ),
     # annotations of Universal Dependencies 2.16, CC BY-SA 4.0; the texts have various owners
-    "ud_english_ewt": Source(
+    "ud_english_ewt": Archive(
         url="https://github.com/UniversalDependencies/UD_English-EWT/archive/15d613d.zip",
         member=re.compile(r"[^/]+/(en_ewt-ud-(?:train|dev|test)\.conllu)"),
         subfolder="",
         files=3,
         largest=1 << 25,
         digest="ae69dea11c1e577d53ba2e9264f6bfe8ace7b099502459decb60ad26c323ad89",
+    ),
+    # images of Y. LeCun, C. Cortes and C. Burges; their own site no longer hands them out
+    "mnist": PlainFiles(
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        hashes={
+            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
     ),
 }
 
@@ -64,99 +51,21 @@ def fetch(name: str, folder: str | Path) -> Path:
     """Download a data set into `folder` unless it is there already, and return the folder.
 
     Args:
-        name: "fsdd", the Free Spoken Digit Dataset (21 MB, CC BY-SA 4.0), or "ud_english_ewt", a treebank (Universal
-            Dependencies 2.16, 18 MB; annotations CC BY-SA 4.0).
+        name: "fsdd", the Free Spoken Digit Dataset (21 MB, CC BY-SA 4.0); "ud_english_ewt", a treebank (Universal
+            Dependencies 2.16, 18 MB; annotations CC BY-SA 4.0); or "mnist", handwritten digits (12 MB).
         folder: made if need be.
 
     Raises:
-        DataError: the name is unknown, the download fails, or what came is not the data set.
+        DataError: the name is unknown, the download fails, what came is not the data set, or the folder cannot be
+            written to.
 
     Example:
         >>> fetch("timit", "data")
         Traceback (most recent call last):
-        graft.errors.DataError: unknown data set 'timit'; graft can fetch: fsdd, ud_english_ewt
+        graft.errors.DataError: unknown data set 'timit'; graft can fetch: fsdd, ud_english_ewt, mnist
     """
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}; graft can fetch: {', '.join(SOURCES)}")
-    source, folder = SOURCES[name], Path(folder)
-    target = folder / source.subfolder
-    if not is_complete(target, source):
-        with tempfile.TemporaryDirectory() as scratch:
-            contents = _unpack(_download(source, Path(scratch)), source)
-        _write(contents, target)
+    folder = Path(folder)
+    SOURCES[name].bring(folder)
     return folder
-
-
-def is_complete(target: Path, source: Source) -> bool:
-    """Whether the files of the data set are all in `target`, unaltered (other files there are ignored)."""
-    if not target.is_dir():
-        return False
-    paths = [path for path in target.iterdir() if _belongs(path.name, source)]
-    hashes = {path.name: _sha256(path.read_bytes()) for path in paths}
-    return digest(hashes) == source.digest
-
-
-def digest(hashes: dict[str, str]) -> str:
-    """One digest of many files, given the SHA-256 of each by name; the order does not matter.
-
-    Example:
-        >>> digest({"b": "12", "a": "34"}) == digest({"a": "34", "b": "12"})
-        True
-    """
-    return _sha256("".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode())
-
-
-def _download(source: Source, scratch: Path) -> Path:
-    import pooch  # needed for downloads only
-
-    try:
-        # the digest of the archive itself is not fixed: the host packs it anew; its files are checked instead
-        return Path(pooch.retrieve(source.url, known_hash=None, fname="archive.zip", path=scratch))
-    except OSError as error:
-        raise DataError(f"{source.url} could not be downloaded: {error}") from error
-
-
-def _unpack(archive: Path, source: Source) -> dict[str, bytes]:
-    """The contents of the data set's files by name, checked; nothing is written."""
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            wanted = [item for item in packed.infolist() if _wanted(item, source)]
-            contents = {_name(item, source): packed.read(item) for item in wanted}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"what came from {source.url} is not a zip archive: {error}") from error
-    if len(contents) != source.files:
-        raise DataError(f"{source.url} holds {len(contents)} files of the data set; expected {source.files}")
-    if digest({name: _sha256(content) for name, content in contents.items()}) != source.digest:
-        raise DataError(f"the files from {source.url} are not those of the data set: their digest differs")
-    return contents
-
-
-def _wanted(item: zipfile.ZipInfo, source: Source) -> bool:
-    if source.member.fullmatch(item.filename) is None:
-        return False
-    if item.file_size > source.largest:
-        raise DataError(f"{item.filename} from {source.url} is too large: {item.file_size} bytes")
-    return True
-
-
-def _name(item: zipfile.ZipInfo, source: Source) -> str:
-    match = source.member.fullmatch(item.filename)
-    assert match is not None
-    return match[1]
-
-
-def _belongs(name: str, source: Source) -> bool:
-    return source.member.fullmatch(str(PurePosixPath("-", source.subfolder, name))) is not None
-
-
-def _write(contents: dict[str, bytes], target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        # a file is whole or absent, even if the process is killed
-        partial = target / f".{name}.partial"
-        partial.write_bytes(content)
-        os.replace(partial, target / name)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

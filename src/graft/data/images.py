@@ -25,7 +25,7 @@ class Images:
         levels: how many intensities there are, at equal distances.
 
     Raises:
-        DataError: rows, cells and shape do not agree.
+        DataError: rows, cells and shape do not agree, or an intensity is outside its range.
 
     Example:
         >>> two = Images(torch.rand(2, 6), torch.tensor([3, 1]), (2, 3))
@@ -44,6 +44,10 @@ class Images:
             raise DataError(
                 f"{len(self.labels)} labels and images of {self.shape} do not go with pixels {tuple(self.pixels.shape)}"
             )
+        if self.pixels.numel():
+            low, high = (float(end) for end in self.pixels.aminmax())
+            if not 0 <= low <= high <= 1:
+                raise DataError(f"intensities must be from 0 to 1, but lie from {low:g} to {high:g}")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -68,8 +72,10 @@ class Images:
 
         Source: L. Theis, A. van den Oord & M. Bethge, A note on the evaluation of generative models, 2016, section 3.1.
         """
-        level = self.pixels * (self.levels - 1)
-        return (level + torch.rand(level.shape, generator=generator)) / self.levels
+        level = (self.pixels * (self.levels - 1)).round()
+        drawn = (level + torch.rand(level.shape, generator=generator)) / self.levels
+        # a sum that is rounded up would be of the next level
+        return drawn.minimum(torch.nextafter((level + 1) / self.levels, torch.zeros(())))
 
     def spaced(self, count: int) -> Images:
         """So many images at equal distances, all if there are fewer; 0 for all.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def load(folder: str | Path, held_out: int = 0) -> Parts:
     """The digits, intensities from 0 to 1.
 
     Args:
-        folder: with the four `*-ubyte.gz` files, which `graft.data.fetch` can bring.
+        folder: with the four `*-ubyte.gz` files; `graft.data.fetch.fetch("mnist", folder)` brings them.
         held_out: how many of the training images, from the end, are the part to choose settings by.
 
     Raises:
@@ -47,9 +48,10 @@ def load(folder: str | Path, held_out: int = 0) -> Parts:
 def _part(folder: Path, name: str) -> Images:
     pixels = _read(folder / f"{name}-images-idx3-ubyte.gz", _PIXELS)
     labels = _read(folder / f"{name}-labels-idx1-ubyte.gz", _LABELS)
-    if pixels.shape[1:] != (SIDE, SIDE) or len(pixels) != len(labels) or (len(labels) and int(labels.max()) > 9):
+    count, highest = len(labels), int(labels.max())
+    if pixels.shape != (count, SIDE, SIDE) or highest > 9:
         raise DataError(
-            f"{folder}: {name} has images {tuple(pixels.shape)} and {len(labels)} labels up to {labels.max()}; "
+            f"{folder}: {name} has images {tuple(pixels.shape)} and {count} labels up to {highest}; "
             f"expected as many {SIDE}x{SIDE} images as labels from 0 to 9"
         )
     return Images(pixels.flatten(1).float() / 255, labels.long(), (SIDE, SIDE))
@@ -58,17 +60,20 @@ def _part(folder: Path, name: str) -> Images:
 def _read(path: Path, magic: int) -> Tensor:
     """The bytes of an IDX file: a magic number, the sizes (big-endian), the entries."""
     if not path.is_file():
-        raise DataError(f"{path} is not there: say folder=, where the MNIST files are, or fetch them")
+        raise DataError(
+            f"{path} is not there: folder= tells where the four files of MNIST are; to download them, "
+            f'from graft.data.fetch import fetch; fetch("mnist", {str(path.parent)!r})'
+        )
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a gzip file: {error}") from error
+        raise DataError(f"{path} cannot be read as a gzip file: {error}") from error
     rank = magic & 0xFF
-    head = np.frombuffer(content[: 4 * (1 + rank)], ">u4")
-    if len(head) != 1 + rank or head[0] != magic:
+    start = 4 * (1 + rank)
+    if len(content) < start or int.from_bytes(content[:4]) != magic:
         raise DataError(f"{path} does not begin as an IDX file of {rank} dimensions")
-    body = np.frombuffer(content, np.uint8, offset=4 * (1 + rank))
-    sizes = [int(size) for size in head[1:]]
-    if len(body) != int(np.prod(sizes, dtype=object)):
-        raise DataError(f"{path} says {sizes} but holds {len(body)} bytes")
+    sizes = np.frombuffer(content[4:start], ">u4").tolist()
+    body = np.frombuffer(content, np.uint8, offset=start)
+    if len(body) == 0 or len(body) != prod(sizes):
+        raise DataError(f"{path} says {sizes}, but holds {len(body)} entries")
     return torch.from_numpy(body.reshape(sizes).copy())

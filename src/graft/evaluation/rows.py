@@ -19,7 +19,7 @@ from graft.objectives.truth import told
 from graft.ops.modes import ordinary
 
 #: Numbers that a value may hold over all draws and rows of one run, unless `chunk=` says otherwise.
-NUMBERS = 2**22
+NUMBERS = 2**20
 #: Draws of one run at most, however small each is: hidden layers are wider than small data.
 DRAWS = 2**15
 
@@ -85,7 +85,7 @@ def at_once(chunk: int | None, width: int) -> int:
 
     Example:
         >>> at_once(None, 784), at_once(None, 1), at_once(100, 784)
-        (5349, 32768, 100)
+        (1337, 32768, 100)
     """
     return max(1, min(DRAWS, NUMBERS // width)) if chunk is None else positive(chunk, "chunk")
 

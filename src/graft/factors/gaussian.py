@@ -159,8 +159,10 @@ class Gaussian(Conditional):
         check_event(out, wanted, call, 'Gaussian(net, covariance="full"), location and lower triangle,')
         loc, entries = out.split((dim, wanted[0] - dim), -1)
         # row i of the triangle begins at entry i (i + 1) / 2; what is read above the diagonal, `spread` drops
-        row, column = torch.arange(dim, device=out.device)[:, None], torch.arange(dim, device=out.device)
-        return loc, spread(entries[..., row * (row + 1) // 2 + column.minimum(row)], "full")
+        column = torch.arange(dim, device=out.device)
+        row = column[:, None]
+        places = row * (row + 1) // 2 + column.minimum(row)
+        return loc, spread(entries.index_select(-1, places.flatten()).unflatten(-1, (dim, dim)), "full")
 
     def _halves(self, inputs: tuple[Tensor, ...], call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Location, and scale or its logarithm."""

@@ -27,7 +27,15 @@ from graft.zoo.experiment.experiment import WEIGHTS, Experiment
 from graft.zoo.experiment.settings import Settings
 
 #: Where each recipe is, by the name of its system: a module with `RECIPE`.
-EXPERIMENTS = MappingProxyType({"vae": "graft.zoo.vae"})
+EXPERIMENTS = MappingProxyType(
+    {
+        "vae": "graft.zoo.vae",
+        "sbn": "graft.zoo.sbn",
+        "semi_supervised": "graft.zoo.semi_supervised",
+        "categorical_vae": "graft.zoo.categorical_vae",
+        "lower_half": "graft.zoo.lower_half",
+    }
+)
 CONFIG = "config.json"
 #: Settings that a run may have otherwise when it goes on.
 _FREE = ("folder", "arms", "seeds", "jobs", "run")

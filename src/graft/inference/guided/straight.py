@@ -62,6 +62,8 @@ class Straight:
         self.scores = tuple(_step(node, variables, inputs, ranks) for node in scored)
         self.model = tuple(step.node for step in self.scores)
         self.steps = {step.node: step for step in (*self.makes, *self.scores)}
+        #: factors of the model that the guide has too, module and all: each is called once for both
+        self.same = {node: twin for node in self.model for twin in self.guide if _alike(node, twin)}
         #: shapes that were found to fit: of parameters, of the leading dimensions, of the value
         self.fitting: set[tuple[Any, ...]] = set()
 
@@ -135,7 +137,7 @@ class StraightTrace(Trace):
 
     def density(self, node: Node) -> Density:
         """The distribution of a factor at what it reads."""
-        want = torch.is_grad_enabled()
+        node, want = self.plan.same.get(node, node), torch.is_grad_enabled()
         had, found = self._densities.get(node, (False, None))
         if found is None or (want and not had):
             step = self._steps[node]
@@ -166,7 +168,8 @@ class StraightTrace(Trace):
         return torch.stack(torch.broadcast_tensors(*parts)).sum(0)
 
     def kl(self, guide: Node, model: Node) -> Tensor | None:
-        return self.density(guide).kl(self.density(model))
+        q, p = self.density(guide), self.density(model)
+        return torch.zeros_like(q.log_prob(self.values[guide.head.name]).detach()) if q is p else q.kl(p)
 
     def entropy(self, node: Node) -> Tensor | None:
         return self.density(node).entropy()
@@ -245,6 +248,11 @@ def _call(node: Node, inputs: tuple[Tensor, ...], call: Call) -> Any:
     if not isinstance(out, torch.distributions.Distribution):
         raise GraftError(f"{node}: the module returned {type(out).__name__}, not a distribution")
     return density_of(out)
+
+
+def _alike(node: Node, other: Node) -> bool:
+    """Whether two factors are one module of one variable that reads the same."""
+    return node.module is other.module and node.head == other.head and node.reads == other.reads
 
 
 def _spreads(shape: tuple[int, ...], lead: tuple[int, ...]) -> bool:

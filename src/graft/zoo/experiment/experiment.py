@@ -91,8 +91,23 @@ class Experiment(ABC, Generic[Told]):
         """Train an arm with one seed, leave its weights in a folder, and measure it."""
         data = told.images()
         pair = self.started(told, arm, seed, data)
-        objective = self.objective(told, arm, pair)
+        seconds = self.learn(told, arm, pair, data, seed, folder)
+        save_weights(pair, folder / WEIGHTS)
+        spent = {"epochs": float(told.epochs), "seconds": seconds}
+        return {**self.figures(told, arm, pair.eval(), data), **spent}
+
+    def learn(self, told: Told, arm: str, pair: Pair, data: Parts, seed: int, folder: Path) -> float:
+        """Train an arm, in one stage if a recipe does not say otherwise; the seconds that it took."""
         feed = self.batches(told, arm, data, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # an objective may have networks of its own, such as a baseline's
+            objective = self.objective(told, arm, pair)
+        return self.fitted(told, arm, objective, feed, seed, folder)
+
+    def fitted(
+        self, told: Told, arm: str, objective: nn.Module, feed: DataLoader[Any], seed: int, folder: Path
+    ) -> float:
+        """One stage of training, its checkpoints in a folder; the seconds that it took."""
         optimizer = self.optimizer(told, arm, objective)
         run = fit(
             objective,
@@ -107,9 +122,7 @@ class Experiment(ABC, Generic[Told]):
             folder=folder,
             resume=True,
         )
-        save_weights(pair, folder / WEIGHTS)
-        spent = {"epochs": float(told.epochs), "seconds": run.seconds}
-        return {**self.figures(told, arm, pair.eval(), data), **spent}
+        return run.seconds
 
     def started(self, told: Told, arm: str, seed: int, data: Parts) -> Pair:
         """An untrained arm; the global random state stays as it was."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from graft.data.images import Parts
 from graft.evaluation.kinds import Kind
@@ -34,11 +36,15 @@ def likelihood(told: Settings, model: Model, guide: Model | None, data: Parts) -
         draws; `effective`, the median over images of the effective sample size, and `doubtful`, the images with fewer
         than ten; `-ELBO` by one draw.
     """
-    x = data.test.spaced(told.rows).binary(TEST_SEED)
-    found = log_likelihood(model, guide, {"x": x}, samples=told.draws, seed=0)
+    return of_batch(told, model, guide, {"x": data.test.spaced(told.rows).binary(TEST_SEED)})
+
+
+def of_batch(told: Settings, model: Model, guide: Model | None, batch: Mapping[str, Tensor]) -> dict[str, float]:
+    """The same of any evidence."""
+    found = log_likelihood(model, guide, batch, samples=told.draws, seed=0)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        bound = float(ELBO(model, guide)({"x": x}))
+        bound = float(ELBO(model, guide)(batch))
     return {
         "NLL": -found.mean,
         "-ELBO": bound,
