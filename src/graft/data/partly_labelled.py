@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from graft.data.images import Images
+from graft.data.images import Images, drawn
 from graft.errors import DataError
 
 #: Stands for a label that is not known.
@@ -102,7 +102,7 @@ class Mixed(Dataset[dict[str, Tensor]]):
         if not self.alone:
             pixels = torch.cat([pixels, self.data.unlabelled.pixels[torch.as_tensor(rows)]])
             labels = torch.cat([labels, labels.new_full((len(rows),), UNKNOWN)])
-        return {"x": torch.bernoulli(pixels), "y": labels}
+        return {"x": drawn(pixels), "y": labels}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return (self[[row]] for row in range(len(self)))

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch import distributions as td
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from graft.distributions.density import Density, Wrapped
+from graft.distributions.density import Density
 from graft.errors import GraftError
+from graft.ops.entries import all_finite
 from graft.ops.logspace import safe_mul
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -126,6 +127,8 @@ class BernoulliDensity(Density):
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = value.to(self.logits.dtype)
+        if self._is_linear(value):
+            return value @ self.logits + logsigmoid(-self.logits).sum()
         if self.hard:
             yes, no = logsigmoid(self.logits), logsigmoid(-self.logits)
             return _summed(safe_mul(value, yes) + safe_mul(1 - value, no), self.event_rank)
@@ -134,9 +137,16 @@ class BernoulliDensity(Density):
             logits, value = torch.broadcast_tensors(logits, value)
         return -_summed(binary_cross_entropy_with_logits(logits, value, reduction="none"), self.event_rank)
 
+    def _is_linear(self, value: Tensor) -> bool:
+        """Whether one vector of finite logits serves many values: then a product of a matrix and a vector does."""
+        if self.event_rank != 1 or self.logits.dim() != 1 or value.dim() < 2 or not self.logits.is_cpu:
+            return False
+        return not torch.compiler.is_compiling() and all_finite(self.logits)
+
     def draw(self, lead: tuple[int, ...]) -> Tensor:
         with torch.no_grad():
-            return torch.bernoulli(self.probs.expand((*lead, *self.event)))
+            # a uniform number below p: twice as fast as `torch.bernoulli`
+            return torch.rand((*lead, *self.event), dtype=self.logits.dtype, device=self.logits.device).lt_(self.probs)
 
     def rdraw(self, lead: tuple[int, ...]) -> Tensor:
         raise GraftError("Bernoulli units have no reparameterised draws")
@@ -218,22 +228,3 @@ class CategoricalDensity(Density):
 
     def distribution(self) -> td.Distribution:
         return td.Categorical(logits=self.logits)
-
-
-def density_of(dist: td.Distribution) -> Density:
-    """The density of a torch distribution, written out where it is one of the usual.
-
-    Example:
-        >>> type(density_of(td.Independent(td.Normal(torch.zeros(3), 1.0), 1))).__name__
-        'NormalDensity'
-    """
-    rank, base = 0, dist
-    while isinstance(base, td.Independent):
-        rank, base = rank + base.reinterpreted_batch_ndims, base.base_dist
-    if type(base) is td.Normal:
-        return NormalDensity(base.loc, None, rank, base.scale)
-    if isinstance(base, td.Bernoulli):
-        return BernoulliDensity(base.logits, rank, hard=type(base) is not td.Bernoulli)
-    if type(base) is td.Categorical and not rank:
-        return CategoricalDensity(base.logits)
-    return Wrapped(dist)

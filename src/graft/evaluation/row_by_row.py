@@ -44,7 +44,7 @@ class RowByRow(Conditional):
 
     Example:
         >>> start = td.Independent(td.Normal(torch.zeros(2), torch.ones(2)), 1)
-        >>> from graft.distributions.density_families import density_of
+        >>> from graft.distributions.density_of import density_of
         >>> sorted(dict(RowByRow(None, density_of(start), (5,)).named_parameters()))
         ['free.loc', 'free.scale']
     """

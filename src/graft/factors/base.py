@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from graft.distributions.density import Density
-from graft.distributions.density_families import density_of
+from graft.distributions.density_of import density_of
 from graft.distributions.supports import Binary, Finite, Support
 from graft.errors import GraftError, ShapeError
 

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from graft.distributions.density import Density
 from graft.distributions.density_families import NormalDensity, StandardNormal
+from graft.distributions.full_normal import FullNormalDensity
 from graft.distributions.supports import Real
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Call, Conditional, apply_network
@@ -188,7 +189,7 @@ class Gaussian(Conditional):
     def density(self, inputs: tuple[Tensor, ...], call: Call) -> Density:
         rank = 1 if self.event is None else len(self.event)
         if self._kind == "full":
-            return super().density(inputs, call)
+            return FullNormalDensity(*self.moments(inputs, call))
         if self.net is not None:
             loc, scale, log_scale = self._halves(inputs, call)
             return NormalDensity(loc, log_scale, rank, scale)

@@ -88,8 +88,9 @@ class ELBO(GuidedObjective):
         self.form = form
         self.beta = as_schedule(beta, "beta")
         for name in self.names:
-            if self.estimator(name).lands and form in ("kl", "entropy"):
-                raise GraftError(f"{type(self.estimator(name)).__name__} of {name} is about log q drawn: form='joint'")
+            estimator = self.estimator(name)
+            if (estimator.lands or estimator.scales) and form in ("kl", "entropy"):
+                raise GraftError(f"{estimator.title} of {name} is about log q drawn: form='joint'")
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         return self.parts(self.run(batch))
@@ -141,7 +142,7 @@ class ELBO(GuidedObjective):
     def _closed(self, run: Run, node: Node, reached: Reached, closed: list[Node]) -> Term | None:
         """Minus the divergence to the prior, or the entropy, where the form asks for it and it is known."""
         name, trace = node.head.name, run.trace
-        if self.form == "joint" or self.estimator(name).lands:
+        if self.form == "joint" or self.estimator(name).lands or self.estimator(name).scales:
             return None
         if self.form == "entropy":
             entropy = trace.entropy(node)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from graft.distributions.density import Density
-from graft.distributions.density_families import density_of
+from graft.distributions.density_of import density_of
 from graft.errors import GraftError
 from graft.graph.nodes import Node
 from graft.graph.recurrence import schedule

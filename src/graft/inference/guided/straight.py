@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from graft.distributions.density import Density
-from graft.distributions.density_families import density_of
+from graft.distributions.density_of import density_of
 from graft.errors import GraftError, ShapeError
 from graft.factors.base import Call, Conditional, Function
 from graft.graph.nodes import Node, Variable
@@ -123,6 +123,7 @@ class StraightTrace(Trace):
         self.unknown = ()
         #: with whether gradients were recorded when they were made
         self._densities: dict[Node, tuple[bool, Density]] = {}
+        self._scored: dict[tuple[Node, bool], Tensor] = {}
 
     def make(self, step: Step, drawer: Drawer) -> None:
         """Compute or draw one value."""
@@ -148,7 +149,7 @@ class StraightTrace(Trace):
         return found
 
     def log_q(self, node: Node) -> Tensor:
-        return self.density(node).log_prob(self.values[node.head.name])
+        return self._score(node)
 
     def direct(self, node: Node) -> Tensor:
         step, value = self._steps[node], self.values[node.head.name].detach()
@@ -159,9 +160,15 @@ class StraightTrace(Trace):
         return density.log_prob(value)
 
     def log_p(self, node: Node) -> Tensor:
-        value = self.values[node.head.name]
-        density = self.density(node)
-        return density.log_prob(value)
+        return self._score(node)
+
+    def _score(self, node: Node) -> Tensor:
+        """The log-density at the trace's own values, computed once."""
+        key = (node, torch.is_grad_enabled())
+        found = self._scored.get(key)
+        if found is None:
+            found = self._scored[key] = self.density(node).log_prob(self.values[node.head.name])
+        return found
 
     def log_joint(self) -> Tensor:
         parts = [self.log_p(node) for node in self.model]

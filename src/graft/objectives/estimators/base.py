@@ -72,6 +72,11 @@ class Estimator(nn.Module):
     lands: ClassVar[bool] = False
     evaluates: ClassVar[int] = 1
 
+    @property
+    def scales(self) -> bool:
+        """Its signal is divided by something: a closed form beside it would weigh more than its share."""
+        return False
+
     def check(self, name: str, support: Support | None, axes: tuple[str, ...]) -> None:
         """Whether it can serve a variable.
 

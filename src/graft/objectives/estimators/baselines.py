@@ -33,7 +33,7 @@ class Baseline(nn.Module):
 
 
 class RunningAverage(Baseline):
-    """The mean of past signals.
+    """The mean of past signals; at the first step, which has none, that of the other rows.
 
     Args:
         decay: how much of the past is kept at each step.
@@ -47,7 +47,7 @@ class RunningAverage(Baseline):
         >>> average = RunningAverage(0.9)
         >>> signal = Signal(torch.tensor([2.0, 4.0]), None, None, {})
         >>> average.guess(signal), average.see(signal, average.guess(signal)), average.guess(signal)
-        (tensor(0.), None, tensor(3.))
+        (tensor([4., 2.]), None, tensor(3.))
     """
 
     mean: Tensor
@@ -62,6 +62,8 @@ class RunningAverage(Baseline):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def guess(self, signal: Signal) -> Tensor:
+        if self.training and not int(self.steps):
+            return other_rows(signal.cost, signal.rank)
         return _averaged(self.mean, self.decay, self.steps).to(signal.cost.dtype)
 
     def see(self, signal: Signal, guess: Tensor) -> None:
@@ -74,6 +76,9 @@ class RunningAverage(Baseline):
 
 class InputDependent(Baseline):
     """A network of the evidence, and the running average of what it leaves, divided by its running spread.
+
+    At the first step, which has no average yet, that of the other rows stands for it: an optimiser with a memory would
+    remember the size of a signal from which nothing was taken for thousands of steps.
 
     Args:
         net: reads the evidence `of` and returns one number a row, shape (batch, 1) or (batch,).
@@ -96,6 +101,8 @@ class InputDependent(Baseline):
     mean: Tensor
     square: Tensor
     steps: Tensor
+    #: what the network left of a signal that is not yet in the averages
+    _left: Tensor | None = None
 
     def __init__(self, net: nn.Module, of: str, decay: float = 0.8, normalise: bool = False) -> None:
         super().__init__()
@@ -111,7 +118,12 @@ class InputDependent(Baseline):
         batch = signal.cost.shape[signal.cost.dim() - signal.rank :]
         if tuple(out.shape) not in (tuple(batch), (*batch, 1)):
             raise GraftError(f"the baseline's network returned {tuple(out.shape)}, not one number a row {tuple(batch)}")
-        return out.reshape(batch) + self._mean().to(out.dtype)
+        out = out.reshape(batch)
+        self._left = (signal.cost - out).detach().to(self.mean.dtype)
+        if self.training and not int(self.steps) and signal.cost.numel():
+            self._learn()
+            return out + other_rows(signal.cost - out.detach(), signal.rank)
+        return out + self._mean().to(out.dtype)
 
     def spread(self) -> Tensor | None:
         """The standard deviation that the signal is divided by, at least one; None without `normalise`."""
@@ -120,13 +132,18 @@ class InputDependent(Baseline):
         return _averaged(self.square, self.decay, self.steps).sqrt().clamp_min(1.0)
 
     def see(self, signal: Signal, guess: Tensor) -> None:
-        if not self.training or not signal.cost.numel():
+        if self.training and signal.cost.numel():
+            self._learn()
+
+    def _learn(self) -> None:
+        """Take what the network left into the averages, once."""
+        left, self._left = self._left, None
+        if left is None:
             return
         with torch.no_grad():
-            left = (signal.cost - guess + self._mean().to(signal.cost.dtype)).to(self.mean.dtype)
+            self.steps.add_(1)
             self.mean.mul_(self.decay).add_(left.mean() * (1 - self.decay))
             self.square.mul_(self.decay).add_((left - self._mean()).square().mean() * (1 - self.decay))
-            self.steps.add_(1)
 
     def _mean(self) -> Tensor:
         return _averaged(self.mean, self.decay, self.steps)
@@ -135,6 +152,22 @@ class InputDependent(Baseline):
 def _averaged(held: Tensor, decay: float, steps: Tensor) -> Tensor:
     """A running average without its start: the sum of k steps divided by the weight they have."""
     return held / (1 - decay ** steps.to(held.dtype)).clamp_min(1e-12)
+
+
+def other_rows(signal: Tensor, rank: int) -> Tensor:
+    """For each row of a batch the mean over the other ones, which does not look at its draw; 0 for a single row.
+
+    Args:
+        signal: (extra, batch).
+        rank: dimensions of the batch.
+
+    Example:
+        >>> other_rows(torch.tensor([[1.0, 2.0, 6.0]]), 1)
+        tensor([4.0000, 3.5000, 1.5000])
+    """
+    ahead = tuple(range(signal.dim() - rank))
+    rows = signal.detach().mean(ahead) if ahead else signal.detach()
+    return (rows.sum() - rows) / max(1, rows.numel() - 1)
 
 
 class LeaveOneOut(Baseline):

@@ -58,6 +58,10 @@ class ScoreFunction(Estimator):
         return Parts(log_q * (weight * signal.cost * scale), log_q * (weight * guess * scale), loss)
 
     @property
+    def scales(self) -> bool:
+        return getattr(self.baseline, "normalise", False)
+
+    @property
     def title(self) -> str:
         inside = "" if self.baseline is None else f"({type(self.baseline).__name__})"
         return f"ScoreFunction{inside}"
