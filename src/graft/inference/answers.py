@@ -23,6 +23,8 @@ from graft.inference.query import Query, ask
 from graft.inference.roles import roles
 from graft.inference.settle import Situation
 
+_NO_EVENT = torch.Size()
+
 
 class Marginals(Mapping[str, Any]):
     """Marginals of a posterior, each computed when first asked for."""
@@ -44,7 +46,9 @@ class Marginals(Mapping[str, Any]):
     @cached_property
     def _free(self) -> tuple[str, ...]:
         """The discrete variables that are not known, in order."""
-        return tuple(n for n in roles(self._situation.graph).discrete if not _known(self._situation, n))
+        given = self._situation.given
+        names = roles(self._situation.graph).discrete
+        return tuple([n for n in names if n not in given or not _known(self._situation, n)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._free)
@@ -213,8 +217,7 @@ def _categorical(probs: Tensor, variable: Variable) -> Distribution:
     found = Categorical.__new__(Categorical)
     found.probs = found._param = probs
     found._num_events = probs.shape[-1]
-    Distribution.__init__(found, probs.shape[:-1], validate_args=False)
-    found._validate_args = True
+    found._batch_shape, found._event_shape, found._validate_args = probs.shape[:-1], _NO_EVENT, True
     return labelled(found, variable)
 
 

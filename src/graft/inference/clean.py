@@ -44,9 +44,10 @@ def clean(variable: Variable, given: Any, frame: Frame) -> Given:
     Raises:
         GraftError: NaN or infinity, a state out of range, evidence of the wrong kind; named by variable and place.
     """
-    if raw(given).is_complex():
-        raise GraftError(f"{variable.name} is complex ({raw(given).dtype}): values and weights are real numbers")
-    tensor = _without_padding(raw(given), variable, frame)
+    tensor = raw(given)
+    if tensor.is_complex():
+        raise GraftError(f"{variable.name} is complex ({tensor.dtype}): values and weights are real numbers")
+    tensor = _without_padding(tensor, variable, frame)
     if isinstance(given, Partial):
         return Given(log_mask=frame.compact(_log(tensor), variable.axes))
     if isinstance(given, Soft):
@@ -95,7 +96,8 @@ def _states(variable: Variable, value: Tensor, frame: Frame) -> Given:
         _check(variable, value, frame)
         return Given(value=frame.compact(_typed(variable, value, frame), variable.axes))
     if _all_known(variable, value):
-        return Given(value=frame.compact(value.long(), variable.axes))
+        whole = value if value.dtype == torch.int64 else value.long()
+        return Given(value=frame.compact(whole, variable.axes))
     unknown = value == -1
     known = torch.where(unknown, torch.zeros_like(value), value)
     _check(variable, known, frame)

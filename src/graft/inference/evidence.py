@@ -96,6 +96,11 @@ class Missing:
         return Missing(self.value[rows], self.where[rows])
 
 
+#: Kinds that weigh states, and all kinds; calls wait for unions that are made anew at every look.
+ON_STATES = (Partial, Soft)
+EVIDENCE = (Partial, Soft, Missing)
+
+
 def _tensor(value: Any, who: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise GraftError(f"{who} takes tensors, not {type(value).__name__}")
@@ -108,6 +113,6 @@ def kept(value: Any) -> Any:
         return plain(value)
     if isinstance(value, dict):
         return {name: kept(one) for name, one in value.items()}
-    if isinstance(value, Partial | Soft | Missing):
+    if isinstance(value, EVIDENCE):
         return type(value)(*(plain(part) for part in vars(value).values()))
     return value

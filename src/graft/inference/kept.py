@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from graft.graph.factor_graph import FactorGraph
 
@@ -21,13 +21,15 @@ class Kept(Generic[T]):
 
     def __init__(self, limit: int = 32) -> None:
         self.limit = limit
-        self._of: WeakKeyDictionary[FactorGraph, OrderedDict[Hashable, T]] = WeakKeyDictionary()
+        self._of: dict[int, OrderedDict[Hashable, T]] = {}
 
     def get(self, graph: FactorGraph, label: Hashable, make: Callable[[], T]) -> T:
         """The result for a label, made if there is none yet."""
-        mine = self._of.get(graph)
+        # by identity, since every call looks here several times; another graph has it only after this one has gone
+        mine = self._of.get(id(graph))
         if mine is None:
-            mine = self._of.setdefault(graph, OrderedDict())
+            mine = self._of.setdefault(id(graph), OrderedDict())
+            finalize(graph, self._of.pop, id(graph), None).atexit = False
         found = mine.get(label)
         if found is None:
             found = mine[label] = make()

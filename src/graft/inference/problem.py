@@ -133,9 +133,14 @@ def pose(situation: Situation, ask: Collection[str] = (), everything: bool = Fal
         IntractableError: if a continuous variable would have to be integrated out.
     """
     graph = situation.graph
-    known = {name for name, given in situation.given.items() if given.value is not None}
-    weighed = {name for name, given in situation.given.items() if given.log_mask is not None}
-    cells = {n for n, g in situation.given.items() if g.cells is not None}
+    known, weighed, cells = set(), set(), set()
+    for name, given in situation.given.items():
+        if given.value is not None:
+            known.add(name)
+        if given.log_mask is not None:
+            weighed.add(name)
+        if given.cells is not None:
+            cells.add(name)
     # a continuous leaf drops out, a vector of units is an unknown when the query is about it
     asked = {n for n in cells if graph.variables[n].is_discrete and (n in ask or everything)}
     open_units = {n for n in cells if _must_open(graph, n)} | asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class Query:
         want = torch.is_grad_enabled()
         if self._swept is None or (want and not self._swept[0]):
             found = None if self._tables else direct(self.problem, self.plan, False)
-            swept = sweep(self.problem, self.plan, self.tables) if found is None else Swept(found[0], ((),))
+            swept = sweep(self.problem, self.plan, self.tables) if found is None else Swept(found.value, ((),))
             self._swept = (want, swept)
         return self._swept[1]
 
@@ -92,8 +93,9 @@ class Query:
         found = None if self._tables else direct(self.problem, self.plan, True)
         if found is None:
             return None
-        impossible(found[0], what)
-        return found[1]
+        if found.least == -inf:
+            impossible(found.value, what)
+        return found.marginals
 
     def singles(self, what: str) -> dict[str, Tensor]:
         """The marginals of all unknowns: (states, batch, axes) by name, 0 where nothing exists.

@@ -14,12 +14,14 @@ from graft.graph.factor_graph import FactorGraph
 from graft.graph.nodes import Variable
 from graft.graph.parse import RESERVED
 from graft.inference.clean import Given, both, clean
-from graft.inference.evidence import Missing, Partial, Soft
+from graft.inference.evidence import EVIDENCE
 from graft.inference.frame import Existence, Frame, existence_of
 from graft.inference.inputs_only import Asked, InputsOnly
 from graft.inference.roles import roles
 from graft.inference.shapes_of import Sizes, note, raw
 from graft.inference.values import Value
+
+_VALUES = (Tensor, *EVIDENCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def _names(graph: FactorGraph, values: Mapping[str, Any]) -> None:
         if name not in graph.variables:
             raise GraftError(f"{name!r} is no variable of this model; there are {', '.join(graph.variables)}")
         variable = graph.variables[name]
-        if not isinstance(value, Tensor | Partial | Soft | Missing):
+        if not isinstance(value, _VALUES):
             raise GraftError(f"{name} must be a tensor or evidence, not {type(value).__name__}")
         if variable.is_computed:
             _may_replace(graph, variable)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graft.errors import GraftError, ShapeError
 from graft.graph.nodes import Variable
-from graft.inference.evidence import Missing, Partial, Soft
+from graft.inference.evidence import EVIDENCE, ON_STATES, Partial, Soft
 
 
 class Sizes:
@@ -74,8 +74,8 @@ def note(sizes: Sizes, variable: Variable, value: Any) -> None:
     Raises:
         ShapeError: if it has too few dimensions, or disagrees.
     """
-    tensor, event = raw(value), 1
-    if not isinstance(value, Partial | Soft):
+    tensor, event, on_states = raw(value), 1, isinstance(value, ON_STATES)
+    if not on_states:
         if variable.is_input and not variable.axes and variable.support is None:
             return  # read whole: only its factors know what its dimensions mean
         event = event_rank(variable, tensor)
@@ -85,7 +85,7 @@ def note(sizes: Sizes, variable: Variable, value: Any) -> None:
         axes = f"axes [{', '.join(variable.axes)}] and " if variable.axes else ""
         raise ShapeError(f"{variable.name} has shape {shape}, too few for {axes}{event} event dimensions")
     expected = variable.support.event_shape if variable.support is not None else None
-    if isinstance(value, Partial | Soft):
+    if on_states:
         _states(variable, shape[-1])
     elif expected is not None and shape[len(shape) - event :] != expected:
         raise ShapeError(f"{variable.name} has shape {shape}; its values have event shape {expected}")
@@ -104,8 +104,10 @@ def _states(variable: Variable, states: int) -> None:
 
 def raw(value: Any) -> Tensor:
     """The tensor inside a value or evidence."""
+    if not isinstance(value, EVIDENCE):
+        return value
     if isinstance(value, Partial):
         return value.allowed
     if isinstance(value, Soft):
         return value.log_weights
-    return value.value if isinstance(value, Missing) else value
+    return value.value

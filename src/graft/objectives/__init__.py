@@ -7,6 +7,7 @@ from graft.objectives.alternating import Alternating as Alternating
 from graft.objectives.elbo import ELBO as ELBO
 from graft.objectives.em import EM as EM
 from graft.objectives.em_stepwise import StepwiseEM as StepwiseEM
+from graft.objectives.from_model import from_model as from_model
 from graft.objectives.importance import ImportanceWeighted as ImportanceWeighted
 from graft.objectives.likelihood import Likelihood as Likelihood
 from graft.objectives.marginal_loss import MarginalLoss as MarginalLoss
@@ -32,4 +33,5 @@ __all__ = [
     "SoftmaxMargin",
     "StepwiseEM",
     "WakeSleep",
+    "from_model",
 ]

@@ -35,6 +35,7 @@ from graft.errors import GraftError
 from graft.factors.bernoulli import Bernoulli
 from graft.model import Model
 from graft.objectives.elbo import ELBO
+from graft.objectives.from_model import from_model
 from graft.zoo.estimator_arms import ARMS, ArmSettings, EstimatorArms, estimator
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED, of_batch
@@ -121,7 +122,7 @@ def own_proposal(cells: int, units: Sequence[int], lower: Tensor) -> Pair:
     visible = Bernoulli(from_mean(layers(sizes[-1], lower.shape[-1]), lower), dim=lower.shape[-1])
     support = {"upper": Binary(cells)}
     model = Model({**hidden, f"lower | {names[-1]}": visible}, support=support)
-    return Pair(model, Model(hidden, support=support))
+    return Pair(model, from_model(model, *names[1:]))
 
 
 RECIPE = LowerHalf()
