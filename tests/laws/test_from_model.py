@@ -61,7 +61,10 @@ def test_beside_a_guide_of_other_variables():
 
 
 def test_on_a_plate_with_sizes_and_supports():
-    model = Model({"c[k]": Categorical(3), "x | c": Gaussian(nn.Linear(12, 4), dim=2)}, sizes={"k": 4})
+    model = Model(
+        {"c[k]": Categorical(3), "x | c": Gaussian(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), dim=2)},
+        sizes={"k": 4},
+    )
     loss = ELBO(model, from_model(model, "c"), estimators={"c": ScoreFunction()})({"x": torch.zeros(6, 2)})
     assert loss.isfinite()
 

@@ -44,12 +44,11 @@ def from_model(model: Model, *names: str, guide: Model | None = None) -> Model:
     seen = {term.name for node in (*before, *nodes) for term in node.terms}
     letters = {letter for node in (*before, *nodes) for letter in node.letters}
     both: dict[str, Any] = {**({} if guide is None else guide.graph.variables), **model.graph.variables}
+    sizes = {**({} if guide is None else guide.sizes), **model.sizes}
     return Model(
         [(node.formula.text, node.module) for node in (*before, *nodes)],
         support={name: both[name].support for name in seen if name in both and both[name].support is not None},
-        sizes={
-            k: size for k, size in {**model.sizes, **({} if guide is None else guide.sizes)}.items() if k in letters
-        },
+        sizes={letter: size for letter, size in sizes.items() if letter in letters},
     )
 
 
@@ -58,9 +57,8 @@ def _drawn(model: Model, name: str, guide: Model | None) -> tuple[Node, ...]:
     variable = model.graph.variables.get(name)
     found = () if variable is None else variable.producers("conditional")
     if not found:
-        raise GraftError(
-            f"{name} has no conditional in the model that could draw it; {', '.join(model.graph.random)} have"
-        )
+        others = ", ".join(model.graph.random)
+        raise GraftError(f"{name} has no conditional in the model that could draw it; its random variables: {others}")
     if guide is not None and name in guide.graph.variables and guide.graph.variables[name].nodes:
         raise GraftError(f"the guide has a factor for {name} already")
     return found
