@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,7 +127,7 @@ class Maximiser(ABC):
         return {name: rest * one[name] + share * other[name] for name in one}
 
 
-def assign(parameter: Tensor, value: Tensor, what: str) -> None:
+def assign(parameter: Tensor, value: Tensor | np.ndarray, what: str) -> None:
     """Write new values into a parameter that may move.
 
     Raises:
@@ -134,6 +135,11 @@ def assign(parameter: Tensor, value: Tensor, what: str) -> None:
     """
     if not parameter.requires_grad:
         return
-    if bool(value.isnan().any()):
+    values: Tensor
+    if isinstance(value, np.ndarray):
+        bad, values = bool(np.isnan(value).any()), torch.from_numpy(value.reshape(parameter.shape))
+    else:
+        bad, values = bool(value.isnan().any()), value.reshape(parameter.shape)
+    if bad:
         raise GraftError(f"the M-step of {what} gives NaN: the data are too great for {parameter.dtype}")
-    parameter.detach().copy_(value.reshape(parameter.shape))
+    parameter.detach().copy_(values)

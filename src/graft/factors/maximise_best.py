@@ -32,7 +32,10 @@ class Moments:
 
 def array(tensor: Tensor) -> np.ndarray:
     """A small tensor in double precision where numpy reaches it: its operations cost a third of torch's."""
-    found: np.ndarray = tensor.detach().double().cpu().numpy()
+    own = tensor.detach()
+    if own.dtype != torch.float64 or not own.is_cpu:
+        own = own.double().cpu()
+    found: np.ndarray = own.numpy()
     return found
 
 

@@ -20,6 +20,7 @@ from graft.factors.maximise_tables import CategoricalMaximiser
 #: Numbers per element that features may take; a full covariance of more goes state by state.
 WIDEST = 256
 EPS = np.finfo(np.float64).eps
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 #: What a family gives of each component: natural parameters (K, F), and constants (K).
 Natural = tuple[np.ndarray, np.ndarray]
 
@@ -105,21 +106,25 @@ class Diagonal(_Normals):
 
     def natural(self) -> Natural | None:
         shift, raw, weights = self._present()
-        raw = np.broadcast_to(raw, shift.shape)
-        precision, squares = np.exp(-2.0 * raw), shift * shift
-        if not ((precision * np.maximum(self.widest, squares)).sum(1) * EPS < TOLERANCE).all():
+        width = shift.shape[1]
+        half, squares = -0.5 * np.exp(-2.0 * raw), shift * shift
+        if not -2.0 * (half * np.maximum(self.widest, squares)).sum(1).min(initial=0.0) * EPS < TOLERANCE:
             return None
-        norm = -0.5 * squares * precision - raw - 0.5 * math.log(2 * math.pi)
-        parts = [shift * precision, -0.5 * precision]
+        eta = np.empty((len(shift), (2 + self.holes) * width))
+        np.multiply(shift, -2.0 * half, out=eta[:, :width])
+        eta[:, width : 2 * width] = half
+        norm = squares * half - raw - _HALF_LOG_2PI
         if self.holes:
-            return np.concatenate([*parts, norm], 1), weights
-        return np.concatenate(parts, 1), norm.sum(1) + weights
+            eta[:, 2 * width :] = norm
+            return eta, weights
+        return eta, norm.sum(1) + weights
 
     def statistics(self, mass: Float[np.ndarray, " k"], moments: Float[np.ndarray, "k f"]) -> Statistics | None:
         shift, width = self.shift, self.shift.shape[1]
         plain, squares = moments[:, :width], moments[:, width : 2 * width]
         each = moments[:, 2 * width :] if self.holes else np.repeat(mass[:, None], width, 1)
-        first, moved = plain - each * shift, each * shift * shift
+        by = each * shift
+        first, moved = plain - by, by * shift
         second = squares - 2 * shift * plain + moved
         if (np.maximum(second, self._least * each) < CANCELLED * np.maximum(squares, moved)).any():
             return None

@@ -53,20 +53,12 @@ class Components:
             moves: whether locations may.
         """
         now, floor = array(self.loc), max(prior.floor, least)
-        mass = array(found["mass"])
-        moments = Moments(
-            array(found["origin"]),
-            mass if mass.ndim == 2 else np.broadcast_to(mass[:, None], now.shape),
-            array(found["first"]),
-            array(found["second"]),
-        )
-        loc = best_loc(moments, now, prior) if moves else now
-        at = torch.from_numpy(loc)
-        if self.full:
-            about = moved(found, at.to(found["origin"].device))
-            return at, unspread(self._full(about, at.to(self.loc.device), prior, floor), "full")
-        raw = best_log_scale(moments, loc, array(self.scale.log()), prior, floor, self.spherical)
-        return at, torch.from_numpy(raw)
+        if not self.full:
+            both = best_diagonal(found, now, array(self.scale.log()), prior, floor, moves, self.spherical)
+            return torch.from_numpy(both[0]), torch.from_numpy(both[1])
+        at = torch.from_numpy(best_loc(_moments(found, now), now, prior) if moves else now)
+        about = moved(found, at.to(found["origin"].device))
+        return at, unspread(self._full(about, at.to(self.loc.device), prior, floor), "full")
 
     def _off(self, loc: Tensor, prior: GaussianPrior) -> Tensor:
         return spread_over(prior.loc.to(loc.device), tuple(loc.shape), "loc of a prior") - loc
@@ -102,6 +94,22 @@ class Components:
         inverse = torch.cholesky_inverse(scale)
         log_norm = prior.degrees * scale.diagonal(dim1=-2, dim2=-1).log().sum()
         return float(-log_norm - 0.5 * (inverse * scatter).sum() - 0.5 * prior.weight * whitened.square().sum())
+
+
+def best_diagonal(
+    found: Statistics, loc: np.ndarray, raw: np.ndarray, prior: GaussianPrior, floor: float, moves: bool,
+    spherical: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """`Components.best` where dimensions are independent: from present locations and logarithms of scales, (K, D)."""
+    moments = _moments(found, loc)
+    at = best_loc(moments, loc, prior) if moves else loc
+    return at, best_log_scale(moments, at, raw, prior, floor, spherical)
+
+
+def _moments(found: Statistics, loc: np.ndarray) -> Moments:
+    mass = array(found["mass"])
+    every = mass if mass.ndim == 2 else np.broadcast_to(mass[:, None], loc.shape)
+    return Moments(array(found["origin"]), every, array(found["first"]), array(found["second"]))
 
 
 def _cholesky(covariance: Tensor, floor: float) -> Tensor:
@@ -159,11 +167,19 @@ class GaussianMaximiser(Maximiser):
         return now.moments(cases.by_row(weights, len(now.loc)).clamp_min(0.0), cases.points)
 
     def maximise(self, found: Statistics) -> None:
-        now, factor = self.components(), self.factor
-        loc, raw = now.best(found, self.prior, torch.finfo(factor.loc.dtype).tiny, factor.loc.requires_grad)
-        if factor.raw_scale.numel() < raw.numel():
-            # one number for all dimensions, or one matrix for all states
-            raw = raw[0] if now.tied else raw[:, :1]
+        factor, kind = self.factor, self.factor.covariance
+        least, moves = torch.finfo(factor.loc.dtype).tiny, factor.loc.requires_grad
+        loc: Any
+        raw: Any
+        if kind in ("full", "tied"):
+            loc, raw = self.components().best(found, self.prior, least, moves)
+            raw = raw[0] if factor.raw_scale.numel() < raw.numel() else raw  # one matrix for all states
+        else:
+            loc, raw = self.tables()
+            single, raw = raw.shape != loc.shape, np.broadcast_to(raw, loc.shape)
+            floor = max(self.prior.floor, least)
+            loc, raw = best_diagonal(found, loc, raw, self.prior, floor, moves, kind == "spherical")
+            raw = raw[:, :1] if single else raw  # one number for all dimensions
         assign(factor.loc, loc, "a Gaussian")
         assign(factor.raw_scale, raw, "a Gaussian")
 

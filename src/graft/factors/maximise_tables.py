@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,12 +36,13 @@ class CategoricalMaximiser(Maximiser):
         return {"counts": found.reshape(self.factor.table.shape)}
 
     def maximise(self, found: Statistics) -> None:
-        assign(self.factor.table, self.best(found["counts"], self.factor.table, self.prior), "a Categorical")
+        table: Tensor = self.factor.table
+        assign(table, self.best(found["counts"], table, self.prior), "a Categorical")
 
     @staticmethod
-    def best(counts: Tensor, table: Tensor, prior: PseudoCounts) -> Tensor:
+    def best(counts: Tensor, table: Tensor, prior: PseudoCounts) -> np.ndarray:
         """The new logits of a table (..., states)."""
-        return torch.from_numpy(best_logits(array(counts), array(table), None if prior.none else prior.counts))
+        return best_logits(array(counts), array(table), None if prior.none else prior.counts)
 
     def log_prior(self) -> float:
         return log_density(self.prior, self.factor.table)
@@ -97,6 +98,5 @@ class BernoulliMaximiser(Maximiser):
         return log_density(self.prior, self._off_on())
 
 
-def _difference(best: Tensor) -> Any:
-    off, on = best.unbind(-1)
-    return on - off
+def _difference(best: np.ndarray) -> np.ndarray:
+    return np.asarray(best[..., 1] - best[..., 0])

@@ -7,7 +7,8 @@ once; every call reads the parameters anew, where they lie, and only the entries
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from dataclasses import dataclass, field
+from math import isnan, prod
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,35 @@ from graft.ops.chain_kernels import compiler
 
 #: Types of parameters whose numbers can be read where they lie.
 _PLAIN = (torch.nn.Parameter, Tensor)
+_DTYPES = (torch.float64, torch.float32)
 
 
-def direct(problem: Problem, plan: Plan, marginals: bool) -> tuple[Tensor, dict[str, Tensor]] | None:
-    """The log of the sum, (batch), and if wanted the marginal of every unknown, (batch, states).
+@dataclass(eq=False)
+class Found:
+    """A sum over plain tables.
+
+    Attributes:
+        logs: of the sum, by row, in double precision.
+        least: of these.
+        batch: the shape of the rows.
+        dtype: of what is answered.
+        marginals: of every unknown, (batch, states), if they were wanted.
+    """
+
+    logs: np.ndarray
+    least: float
+    batch: tuple[int, ...]
+    dtype: torch.dtype
+    marginals: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def value(self) -> Tensor:
+        """The log of the sum, (batch)."""
+        return torch.from_numpy(self.logs).to(self.dtype).reshape(self.batch)
+
+
+def direct(problem: Problem, plan: Plan, marginals: bool) -> Found | None:
+    """The log of the sum, and if wanted the marginal of every unknown.
 
     Returns:
         None if this way does not serve: factors that are no plain tables, gradients wanted, memory that is not the
@@ -44,7 +70,7 @@ def direct(problem: Problem, plan: Plan, marginals: bool) -> tuple[Tensor, dict[
 
 def _carried_out(
     problem: Problem, recipe: Recipe, tensors: Sequence[Tensor], values: np.ndarray, dtype: torch.dtype, marginals: bool
-) -> tuple[Tensor, dict[str, Tensor]] | None:
+) -> Found | None:
     from graft.ops.cpu.contraction import Contraction
 
     entered = _entered(recipe, tensors, values)
@@ -53,16 +79,16 @@ def _carried_out(
     run = Contraction(recipe.asking if marginals else recipe.summing, *entered)
     run.marginals() if marginals else run.run()
     run.release()
-    if np.isnan(run.values).any():
+    least = float(run.values.min())
+    if isnan(least):
         return None
-    batch, found = problem.frame.batch, {}
-    value = torch.from_numpy(run.values).to(dtype).reshape(batch)
+    found = Found(run.values, least, problem.frame.batch, dtype)
     if marginals:
-        keys, states = recipe.step.order.keys, recipe.step.tree.states
-        answers = torch.from_numpy(run.answers).to(dtype).reshape(*batch, -1)
-        parts = answers.split_with_sizes([states[key] for key in keys], -1)
-        found = {key[0]: part for key, part in zip(keys, parts, strict=True)}  # type: ignore[index]
-    return value, found
+        names, sizes = recipe.answers
+        answers = torch.from_numpy(run.answers.reshape(*found.batch, -1))
+        answers = answers if dtype == torch.float64 else answers.to(dtype)
+        found.marginals = dict(zip(names, answers.split_with_sizes(sizes, -1), strict=True))
+    return found
 
 
 def _entered(recipe: Recipe, tensors: Sequence[Tensor], values: np.ndarray) -> Any:
@@ -70,7 +96,8 @@ def _entered(recipe: Recipe, tensors: Sequence[Tensor], values: np.ndarray) -> A
     from graft.ops.cpu import entries
 
     single = torch.float32
-    addresses = np.array([(t.data_ptr(), t.dtype == single) for t in tensors], np.int64)
+    lie = [number for t in tensors for number in (t.data_ptr(), t.dtype == single)]
+    addresses = np.array(lie, np.int64).reshape(-1, 2)
     whole = np.empty(recipe.whole)
     good = not recipe.whole or entries.normalise(recipe.tables, addresses, whole)
     found, logs = [], [np.zeros(1), np.zeros(recipe.rows)]
@@ -81,38 +108,48 @@ def _entered(recipe: Recipe, tensors: Sequence[Tensor], values: np.ndarray) -> A
                 own, rows, recipe.tables, addresses, recipe.index, recipe.knowns, values, whole, out, width, logs[own]
             )
         found.append(out.reshape(rows, width))
-    return (found[1], found[0], logs[1] + logs[0]) if good else None
+    return (found[1], found[0], logs[1] + logs[0] if recipe.widths[1] else logs[1]) if good else None
 
 
 def _read(problem: Problem, recipe: Recipe) -> tuple[list[Tensor], np.ndarray, torch.dtype] | None:
     """The tensors whose numbers are read, and the known states, (evidence and a count of rows, rows)."""
     given, tensors, dtype = problem.situation.given, [], problem.frame.dtype
+    differentiated = torch.is_grad_enabled()
     for source in recipe.sources:
         tensor = source.tensor() if source.module is not None else _weights(problem, source, recipe.rows)
-        if tensor is None or not _readable(tensor):
+        if tensor is None or (differentiated and tensor.requires_grad) or not _readable(tensor):
             return None
         if tensor.dtype != dtype:
             dtype = torch.promote_types(dtype, tensor.dtype)
         tensors.append(tensor)
-    values = np.empty((len(recipe.evidence) + 1, recipe.rows), np.int64)
-    for number, name in enumerate(recipe.evidence):
-        known = given[name].value
-        if known is None or known.is_floating_point() or known.shape != problem.frame.batch:
-            return None
-        values[number] = known.numpy().reshape(-1)
-    values[-1] = np.arange(recipe.rows)
-    return tensors, values, dtype
+    known = [given[name].value for name in recipe.evidence]
+    if any(value is None or value.dtype != torch.int64 or value.shape != problem.frame.batch for value in known):
+        return None
+    return tensors, _states(known, recipe.rows), dtype
+
+
+def _states(known: Sequence[Any], rows: int) -> np.ndarray:
+    """The known states and a count of rows, (evidence and the count, rows)."""
+    if rows == 1:
+        return np.array([*(value.item() for value in known), 0], np.int64).reshape(-1, 1)
+    values = np.empty((len(known) + 1, rows), np.int64)
+    for number, value in enumerate(known):
+        values[number] = value.numpy().reshape(-1)
+    values[-1] = np.arange(rows)
+    return values
 
 
 def _readable(tensor: Tensor) -> bool:
-    """Whether its numbers lie in a row in memory, and nobody wants gradients of what is made of them."""
-    if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.layout != torch.strided:
-        return False
-    if not tensor.is_contiguous() or tensor.is_neg() or is_functorch_wrapped_tensor(tensor):
-        return False
-    if tensor.dtype != torch.float64 and tensor.dtype != torch.float32:
-        return False
-    return not (tensor.requires_grad and torch.is_grad_enabled())
+    """Whether its numbers lie in a row in memory."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.dtype in _DTYPES
+        and tensor.is_cpu
+        and tensor.layout == torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not is_functorch_wrapped_tensor(tensor)
+    )
 
 
 def _weights(problem: Problem, source: Source, rows: int) -> Tensor | None:

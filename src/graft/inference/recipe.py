@@ -36,11 +36,17 @@ class Source:
 
     def tensor(self) -> Tensor | None:
         """The parameter, if it is what it was when the recipe was made."""
-        if isinstance(self.module, Categorical):
-            found: Tensor = self.module.table
-            return found if self.module.net is None and found.shape == self.shape else None
-        assert self.module is not None
-        return self.module.values if self.module.values.shape == self.shape else None
+        module = self.module
+        assert module is not None
+        conditional = isinstance(module, Categorical)
+        if conditional and module.net is not None:
+            return None
+        name = "table" if conditional else "values"
+        # a network of many tables waits for how modules look up their attributes
+        found: Tensor | None = module._parameters.get(name)
+        if found is None:
+            found = getattr(module, name)
+        return found if found.shape == self.shape else None
 
 
 @dataclass(eq=False)
@@ -80,6 +86,12 @@ class Recipe:
     def summing(self) -> Layout:
         """The contraction alone."""
         return laid_out(self.step.tree, self.comes, ())
+
+    @cached_property
+    def answers(self) -> tuple[list[str], list[int]]:
+        """The unknowns in the order of their marginals, and their states."""
+        keys, states = self.step.order.keys, self.step.tree.states
+        return [key[0] for key in keys], [states[key] for key in keys]  # type: ignore[index]
 
     @cached_property
     def comes(self) -> tuple[int, ...]:

@@ -80,6 +80,10 @@ class Intake:
         #: tensors whose values were looked at, with the version they had
         self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was seen, which are references to tensors that live elsewhere."""
+        return {**self.__dict__, "_seen": {}}
+
     def take(self, batch: Any) -> Taken:
         """Check a batch.
 

@@ -103,7 +103,7 @@ class SemiSupervised(Objective):
     def classified(self, batch: Mapping[str, Tensor]) -> Tensor:
         r"""$\log q(y \mid x)$ of labelled rows."""
         rest = {name: value for name, value in batch.items() if name != self.label}
-        held = {self.label: batch[self.label]}
+        held = {self.label: batch[self.label].long()}
         run = self.bound.run(rest, samples=1, values=held)
         (node,) = run.nodes(self.label)
         return run.trace.log_q(node)

@@ -133,7 +133,7 @@ def belief_net(units: Sequence[int], data: Parts) -> Pair:
 
 def hidden(model: Model) -> tuple[str, ...]:
     """The names of the hidden layers, from the visible side."""
-    return tuple(sorted(name for name in model.graph.random if name != "x"))
+    return tuple(sorted((name for name in model.graph.random if name != "x"), key=lambda name: int(name[1:])))
 
 
 def nvil(model: Model) -> ScoreFunction:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from graft.data.images import Fresh, Images, Parts, batches
+from graft.errors import GraftError
 from graft.evaluation.activity import active_units
 from graft.evaluation.likelihood import log_likelihood
 from graft.factors.bernoulli import Bernoulli
@@ -51,6 +52,14 @@ class Config(Settings):
     latent: int = 50
     hidden: int = 200
     samples: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("latent", "hidden"):
+            if getattr(self, key) < 1:
+                raise GraftError(f"{key} must be at least 1, not {getattr(self, key)}")
+        if self.samples < 2:
+            raise GraftError(f"samples must be at least 2, not {self.samples}: with one, iwae is vae")
 
 
 class Grey(Fresh):

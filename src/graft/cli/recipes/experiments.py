@@ -37,6 +37,8 @@ EXPERIMENTS = MappingProxyType(
     }
 )
 CONFIG = "config.json"
+#: Settings that may be told when a run is measured again.
+_ANEW = ("folder", "arms", "rows", "draws", "measured")
 #: Settings that a run may have otherwise when it goes on.
 _FREE = ("folder", "arms", "seeds", "jobs", "run")
 
@@ -91,12 +93,20 @@ def evaluate(words: Sequence[str]) -> int:
     folder = Path(words[0])
     page = _page(folder)
     recipe = experiment(page["system"])
+    wrong = [word for word in words[1:] if word.partition("=")[0] not in _ANEW]
+    if wrong:
+        raise GraftError(f"graft evaluate measures what was trained: it takes {', '.join(_ANEW)}, not {wrong[0]!r}")
     given = [f"{key}={value}" for key, value in _kept(page["settings"], words[1:]).items()]
     told = read([*given, *words[1:]], recipe.settings)
     data, found = told.images(), _saved(folder, recipe)
     if not found:
         raise GraftError(f"{folder} holds no trained arm")
-    arms, seeds = ([*dict.fromkeys(column)] for column in zip(*found, strict=True))
+    wanted = told.methods(recipe.arms) if told.arms else recipe.arms
+    found = {key: path for key, path in found.items() if key[0] in wanted}
+    if not found:
+        raise GraftError(f"{folder} holds none of the arms {', '.join(wanted)}")
+    seeds = sorted({seed for _, seed in found})
+    arms = [arm for arm in wanted if any(arm == key[0] for key in found)]
     comparison = Comparison(arms, seeds=seeds)
     for (arm, seed), path in found.items():
         for figure, value in recipe.figures(told, arm, recipe.restored(told, arm, data, path), data).items():

@@ -18,7 +18,9 @@ from graft.inference.arguments import BUDGET
 from graft.inference.calls import call_here, checked
 from graft.inference.clean import Given
 from graft.inference.domain import Windows, natural, valid, window
+from graft.inference.guided.straight import drawn_names
 from graft.inference.guided.trace import Drawer, Trace
+from graft.inference.guided.twice import same_again
 from graft.inference.plan import make
 from graft.inference.problem import Problem, pose, scorers
 from graft.inference.program import Program, readable, ready_of
@@ -119,6 +121,7 @@ class GeneralTrace(Trace):
         frame = situation.frame
         there = [n for n in nodes if n.kind == "conditional" and window(n, program.variables, frame) is not None]
         self.guide = tuple(there)
+        self._loose = drawn_names(nodes)
         drawn = {node.head.name for node in there}
         self.draws = {name: store.values[name].tensor for name in drawn if name in store.values}
         proposed = {n: Given(value=store.values[n].tensor) for n in program.proposes if n not in situation.given}
@@ -132,6 +135,8 @@ class GeneralTrace(Trace):
         where = self._window(node)
         if node.head.name in self.relaxed:
             return self._between(node, where)
+        if node not in self.ready:
+            same_again(node, "scoring what it drew")
         return self._summed(Scorer(self.store, self.ready, {}).table(node, where, evidence=True))
 
     def direct(self, node: Node) -> Tensor:
@@ -141,7 +146,10 @@ class GeneralTrace(Trace):
             found = self.ready[node].log_prob(value, 0, self.store.frame)
             return self._as_table(node, where, found)
         bare = Store(self.store.frame, self.store.variables)
-        bare.values = {name: Value(value.tensor.detach()) for name, value in self.store.values.items()}
+        bare.values = {
+            name: Value(value.tensor.detach()) if name in self._loose else value
+            for name, value in self.store.values.items()
+        }
         return self._summed(Scorer(bare, {}, {}).table(node, where, evidence=True))
 
     def log_p(self, node: Node) -> Tensor:
@@ -182,6 +190,8 @@ class GeneralTrace(Trace):
         if node in self.ready:
             ready = self.ready[node]
             return density_of(ready.output) if not self.store.frame.existence and _whole(where, self.store) else None
+        if node in self.guide:
+            same_again(node, "scoring what it drew")
         out: Any
         out, slots = call_here(node, self.store, where)
         if slots:

@@ -6,8 +6,8 @@ windows, no distribution objects. What it computes is what `general` computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,12 +16,13 @@ from torch import Tensor
 from graft.distributions.density import Density
 from graft.distributions.density_of import density_of
 from graft.errors import GraftError, ShapeError
-from graft.factors.base import Call, Conditional, Function
+from graft.factors.base import Argument, Call, Conditional, Function
 from graft.graph.nodes import Node, Variable
 from graft.graph.parse import EXISTENCE
 from graft.graph.recurrence import Loop, schedule
 from graft.inference.calls import FAULTS, arguments, complaint
 from graft.inference.guided.trace import Drawer, Trace
+from graft.inference.guided.twice import same_again
 from graft.inference.program import Program
 
 
@@ -32,14 +33,23 @@ class Step:
     Attributes:
         node: the factor.
         reads: names of what it reads.
-        calls: how to read its inputs, by the number of their leading dimensions.
+        told: what its arguments are.
         only_evidence: it reads nothing but what the call gives.
     """
 
     node: Node
     reads: tuple[str, ...]
-    calls: tuple[Call, ...]
+    told: tuple[Argument, ...]
     only_evidence: bool
+    _calls: dict[int, Call] = field(default_factory=dict)
+
+    def call(self, rank: int) -> Call:
+        """How to read its inputs, by the number of their leading dimensions."""
+        found = self._calls.get(rank)
+        if found is None:
+            alone = not self.node.reads
+            found = self._calls[rank] = Call(0 if alone else rank, self.told, as_given=self.only_evidence and not alone)
+        return found
 
 
 class Straight:
@@ -48,20 +58,21 @@ class Straight:
     Args:
         program: model and guide.
         known: names of evidence.
-        ranks: of leading dimensions that may occur.
     """
 
-    def __init__(self, program: Program, known: frozenset[str], ranks: int = 8) -> None:
+    def __init__(self, program: Program, known: frozenset[str]) -> None:
         self.program, self.known, self.variables = program, known, program.variables
         variables = self.variables
         order = [node for node in schedule(program.producers(known), variables) if isinstance(node, Node)]
-        self.makes = tuple(_step(node, variables, known, ranks) for node in order)
+        self.makes = tuple(_step(node, variables, known) for node in order)
         inputs = frozenset(program.model.inputs) & known
         self.guide = tuple(step.node for step in self.makes if step.node.kind == "conditional")
         scored = [node for node in program.model.nodes if node.kind == "conditional"]
-        self.scores = tuple(_step(node, variables, inputs, ranks) for node in scored)
+        self.scores = tuple(_step(node, variables, inputs) for node in scored)
         self.model = tuple(step.node for step in self.scores)
         self.steps = {step.node: step for step in (*self.makes, *self.scores)}
+        #: names whose values depend on a draw
+        self.loose = drawn_names(step.node for step in self.makes)
         #: factors of the model that the guide has too, module and all: each is called once for both
         self.same = {node: twin for node in self.model for twin in self.guide if _alike(node, twin)}
         #: shapes that were found to fit: of parameters, of the leading dimensions, of the value
@@ -97,11 +108,25 @@ def serves(program: Program, known: frozenset[str]) -> bool:
     return all(name in known or name in program.proposes for name in program.model.random)
 
 
-def _step(node: Node, variables: Mapping[str, Variable], known: frozenset[str], ranks: int) -> Step:
+def _step(node: Node, variables: Mapping[str, Variable], known: frozenset[str]) -> Step:
     told = arguments(node.reads, variables)
     only = all(term.name in known for term in node.reads)
-    calls = tuple(Call(rank if node.reads else 0, told, as_given=only and bool(node.reads)) for rank in range(ranks))
-    return Step(node, tuple(term.name for term in node.reads), calls, only)
+    return Step(node, tuple(term.name for term in node.reads), told, only)
+
+
+def drawn_names(nodes: Iterable[Node]) -> frozenset[str]:
+    """Names whose values depend on a draw: drawn ones, and what is computed of them."""
+    found: set[str] = set()
+    producers = list(nodes)
+    while True:
+        more = {
+            node.head.name
+            for node in producers
+            if node.kind == "conditional" or any(term.name in found for term in node.reads)
+        }
+        if more <= found:
+            return frozenset(found)
+        found |= more
 
 
 class StraightTrace(Trace):
@@ -154,9 +179,12 @@ class StraightTrace(Trace):
     def direct(self, node: Node) -> Tensor:
         step, value = self._steps[node], self.values[node.head.name].detach()
         inputs, rank = self._inputs(step)
-        if not any(value.requires_grad for value in inputs):
+        loose = [name in self.plan.loose for name in step.reads]
+        if not any(cut and one.requires_grad for cut, one in zip(loose, inputs, strict=True)):
             return self.density(node).log_prob(value)
-        density: Density = self._called(step, tuple(value.detach() for value in inputs), rank)
+        same_again(node, "the direct part of its gradient")
+        bare = tuple(one.detach() if cut else one for cut, one in zip(loose, inputs, strict=True))
+        density: Density = self._called(step, bare, rank)
         return density.log_prob(value)
 
     def log_p(self, node: Node) -> Tensor:
@@ -192,7 +220,7 @@ class StraightTrace(Trace):
     def _called(self, step: Step, inputs: tuple[Tensor, ...], rank: int) -> Any:
         node = step.node
         try:
-            return _call(node, inputs, step.calls[rank])
+            return _call(node, inputs, step.call(rank))
         except FAULTS as error:
             raise complaint(node, node.reads, inputs, error) from error
 

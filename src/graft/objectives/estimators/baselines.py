@@ -27,6 +27,10 @@ class Baseline(nn.Module):
     def see(self, signal: Signal, guess: Tensor) -> None:
         """Learn from a signal and what was guessed of it."""
 
+    def _moves(self, signal: Signal) -> bool:
+        """Whether a signal is to be learnt from: in training, where gradients are wanted."""
+        return self.training and torch.is_grad_enabled() and bool(signal.cost.numel())
+
     def spread(self) -> Tensor | None:
         """What signal and guess are divided by; None if by nothing."""
         return None
@@ -62,16 +66,19 @@ class RunningAverage(Baseline):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def guess(self, signal: Signal) -> Tensor:
-        if self.training and not int(self.steps):
+        if self._moves(signal) and not int(self.steps):
             return other_rows(signal.cost, signal.rank)
         return _averaged(self.mean, self.decay, self.steps).to(signal.cost.dtype)
 
     def see(self, signal: Signal, guess: Tensor) -> None:
-        if not self.training or not signal.cost.numel():
+        if not self._moves(signal):
             return
         with torch.no_grad():
-            self.mean.mul_(self.decay).add_(signal.cost.mean().to(self.mean.dtype) * (1 - self.decay))
-            self.steps.add_(1)
+            now = signal.cost.mean().to(self.mean.dtype)
+            # a signal that is no number stops the step, and is not remembered
+            good = torch.isfinite(now)
+            self.mean.copy_(torch.where(good, self.mean * self.decay + now * (1 - self.decay), self.mean))
+            self.steps.add_(good)
 
 
 class InputDependent(Baseline):
@@ -120,7 +127,7 @@ class InputDependent(Baseline):
             raise GraftError(f"the baseline's network returned {tuple(out.shape)}, not one number a row {tuple(batch)}")
         out = out.reshape(batch)
         self._left = (signal.cost - out).detach().to(self.mean.dtype)
-        if self.training and not int(self.steps) and signal.cost.numel():
+        if self._moves(signal) and not int(self.steps):
             self._learn()
             return out + other_rows(signal.cost - out.detach(), signal.rank)
         return out + self._mean().to(out.dtype)
@@ -132,7 +139,7 @@ class InputDependent(Baseline):
         return _averaged(self.square, self.decay, self.steps).sqrt().clamp_min(1.0)
 
     def see(self, signal: Signal, guess: Tensor) -> None:
-        if self.training and signal.cost.numel():
+        if self._moves(signal):
             self._learn()
 
     def _learn(self) -> None:
@@ -141,9 +148,15 @@ class InputDependent(Baseline):
         if left is None:
             return
         with torch.no_grad():
-            self.steps.add_(1)
-            self.mean.mul_(self.decay).add_(left.mean() * (1 - self.decay))
-            self.square.mul_(self.decay).add_((left - self._mean()).square().mean() * (1 - self.decay))
+            good = torch.isfinite(left).all()
+            self.steps.add_(good)
+            left = torch.where(good, left, 0.0)
+            self._remember(self.mean, left.mean(), good)
+            self._remember(self.square, (left - self._mean()).square().mean(), good)
+
+    def _remember(self, held: Tensor, now: Tensor, good: Tensor) -> None:
+        """Move an average; a signal that is no number stops the step, and is not remembered."""
+        held.copy_(torch.where(good, held * self.decay + now * (1 - self.decay), held))
 
     def _mean(self) -> Tensor:
         return _averaged(self.mean, self.decay, self.steps)

@@ -15,6 +15,8 @@ from graft.ops.cpu.share import give, share, take, workers_for
 
 #: Entries beyond the last table that a register may reach.
 SPARE = 32
+#: Entries below which fresh memory costs less than finding used one.
+FRESH = 2000
 #: Rows from which they are swept abreast, and entries of all their tables up to which they are.
 FEW, SMALL = 6, 30_000
 
@@ -48,7 +50,7 @@ class Contraction:
             return
         layout, back = self.layout, weights is not None
         rows_gradients = np.zeros((self.rows, 0)) if gradients is None else gradients
-        w = np.ones(self.rows) if weights is None else weights
+        w = _ones(self.rows) if weights is None else weights
         self.made = [self._memory(back) for _ in range(workers_for(self.rows, self._work()))]
         logs = [self._shared(memory) for memory in self.made]
 
@@ -61,11 +63,11 @@ class Contraction:
             )  # fmt: skip
 
         share(self.rows, self._work(), part)
-        self.values += self.shift + logs[0]
+        self.values += self.shift + logs[0] if logs[0] else self.shift
 
     def marginals(self) -> None:
         """Sum every row, and answer."""
-        self.run(np.ones(self.rows))
+        self.run(_ones(self.rows))
 
     def _work(self) -> float:
         return self.rows * (self.layout.work + 4.0 * self.layout.size)
@@ -89,15 +91,15 @@ class Contraction:
 
         share(self.rows, self._work() / together, part)
         self.values += self.shift + log
-        give(*memory[:2], memory[2].reshape(-1), *(array for x, g, _ in wide for array in (x, g)))
+        self._give(*memory[:2], memory[2].reshape(-1), *(array for x, g, _ in wide for array in (x, g)))
 
     def _widened(
         self, memory: tuple[np.ndarray, ...], together: int, back: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tables, derivatives and bounds of rows abreast, with what all rows share in each of them."""
         narrow, size, shared = memory[0], self.layout.size, self.layout.shared_size
-        x = take(size * together, np.dtype(np.float64))
-        g = take(size * together if back else 1, np.dtype(np.float64))
+        x = self._take(size * together)
+        g = self._take(size * together if back else 1)
         lines = x.reshape(size, together)
         lines[:shared] = narrow[:shared, None]
         for come, to, entries, at in self.layout.inputs.tolist():
@@ -108,13 +110,20 @@ class Contraction:
     def _memory(self, backwards: bool) -> tuple[np.ndarray, ...]:
         count, size = len(self.layout.tables), self.layout.size
         # whole registers are read, also where the last table ends
-        x = take(size + SPARE, np.dtype(np.float64))
-        g = take(size + SPARE if backwards else 1, np.dtype(np.float64))
-        scratch = take(3 * self.layout.scratch, np.dtype(np.float64)).reshape(3, -1)
+        x = self._take(size + SPARE)
+        g = self._take(size + SPARE if backwards else 1)
+        scratch = self._take(3 * self.layout.scratch).reshape(3, self.layout.scratch)
         g[: self.layout.shared_size] = 0.0
         bounds = np.zeros((5, count))
         bounds[0, -1], x[0] = 1.0, 1.0
         return x, g, scratch, *bounds
+
+    def _take(self, count: int) -> np.ndarray:
+        return np.empty(count) if self.layout.size < FRESH else take(count, np.dtype(np.float64))
+
+    def _give(self, *arrays: np.ndarray) -> None:
+        if self.layout.size >= FRESH:
+            give(*arrays)
 
     def _shared(self, memory: tuple[np.ndarray, ...]) -> float:
         """The tables that all rows share."""
@@ -152,8 +161,14 @@ class Contraction:
     def release(self) -> None:
         """Hand the memory back."""
         for x, g, scratch, *_ in self.made:
-            give(x, g, scratch.reshape(-1))
+            self._give(x, g, scratch.reshape(-1))
         self.made = []
+
+
+def _ones(rows: int) -> np.ndarray:
+    found = np.empty(rows)
+    found.fill(1.0)
+    return found
 
 
 def entered(tables: Sequence[Tensor], rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

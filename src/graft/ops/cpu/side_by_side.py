@@ -112,7 +112,9 @@ class _Round:
     def _gathered(self) -> Sums:
         """In the shapes and the order of the user."""
         data, size, count = self.data, self.sizes[0], len(self.now.constants)
-        counts, starts, mass, moments = (sum(parts) for parts in zip(*self.own, strict=True))
+        # most often one thread has done it all
+        alone = len(self.own) == 1
+        counts, starts, mass, moments = self.own[0] if alone else (sum(parts) for parts in zip(*self.own, strict=True))
         log_z = np.zeros(data.count)
         log_z[data.order] = self.log_z[: len(data.order)]
         moments = moments[:, :size].T if data.symbols else moments[:count, : self.now.natural.shape[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +48,7 @@ class Settings:
                 raise GraftError(f"{key} must be at least 1, not {getattr(self, key)}")
         if self.draws < 2 or self.rows < 0:
             raise GraftError("draws must be at least 2 and rows at least 0")
-        if not self.rate > 0:
+        if not (self.rate > 0 and math.isfinite(self.rate)):
             raise GraftError(f"rate must be positive, not {self.rate}")
         if self.data == "mnist" and not self.folder:
             raise GraftError("data=mnist needs folder=, where its four files are")
