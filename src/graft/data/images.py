@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,24 @@ class Parts:
     test: Images
 
 
-class Fresh(Dataset[dict[str, Tensor]]):
+class WholeBatches(Dataset[dict[str, Tensor]], ABC):
+    """A data set that gives a whole batch at once: to be fed by `batches`."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """The batch of some rows."""
+
+    def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self.__getitems__(rows)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return (self[[row]] for row in range(len(self)))
+
+
+class Fresh(WholeBatches):
     r"""Batches of binary images, drawn anew whenever they are asked for: $x_j \sim \mathrm{Bernoulli}(\text{pixel}_j)$.
 
     Draws come from the global random state, so a seeded run repeats them.
@@ -122,16 +140,10 @@ class Fresh(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self.__getitems__(rows)
-
     def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         index = torch.as_tensor(rows)
         batch = {"x": drawn(self.images.pixels[index])}
         return {**batch, "y": self.images.labels[index]} if self.labels else batch
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return (self[[row]] for row in range(len(self)))
 
 
 def drawn(pixels: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:

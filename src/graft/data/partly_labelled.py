@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from graft.data.images import Images, drawn
+from graft.data.images import Images, WholeBatches, drawn
 from graft.errors import DataError
 
 #: Stands for a label that is not known.
@@ -69,7 +68,7 @@ def partly_labelled(images: Images, labels: int, unlabelled: int, seed: int) -> 
     return PartlyLabelled(images.take(chosen), images.take(others))
 
 
-class Mixed(Dataset[dict[str, Tensor]]):
+class Mixed(WholeBatches):
     r"""Batches of unlabelled images and, beside them, of labelled ones, drawn with replacement; all made binary anew.
 
     One pass goes through the unlabelled images once. Draws come from the global random state.
@@ -92,9 +91,6 @@ class Mixed(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.data.unlabelled)
 
-    def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self.__getitems__(rows)
-
     def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         known = self.data.labelled
         picked = torch.randint(len(known), (self.beside,))
@@ -103,6 +99,3 @@ class Mixed(Dataset[dict[str, Tensor]]):
             pixels = torch.cat([pixels, self.data.unlabelled.pixels[torch.as_tensor(rows)]])
             labels = torch.cat([labels, labels.new_full((len(rows),), UNKNOWN)])
         return {"x": drawn(pixels), "y": labels}
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return (self[[row]] for row in range(len(self)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch  # noqa: F401 - of the example
 from torch import distributions as td
 
 from graft.distributions.density import Density, Wrapped
@@ -14,6 +13,7 @@ def density_of(dist: td.Distribution) -> Density:
     """The density of a torch distribution, written out where it is one of the usual.
 
     Example:
+        >>> import torch
         >>> type(density_of(td.Independent(td.Normal(torch.zeros(3), 1.0), 1))).__name__
         'NormalDensity'
     """

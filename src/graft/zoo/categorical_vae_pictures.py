@@ -14,6 +14,7 @@ from graft.data.images import Images
 from graft.plots.images import draw
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED
+from graft.zoo.experiment.pictures import diagram, mean_of, squares
 
 COUNT = 12
 
@@ -31,9 +32,7 @@ def pictures(trained: Mapping[str, Pair], test: Images, folder: Path) -> Sequenc
         path = folder / f"{arm}-images.png"
         draw(_lines(pair, test), title=f"{arm}: test images, their reconstructions, samples", path=path)
         paths += [path, _changed(pair, test, arm, folder / f"{arm}-variables.png")]
-    first = next(iter(trained.values()))
-    first.model.draw(first.guide, folder / "model.png")
-    return [*paths, folder / "model.png"]
+    return [*paths, diagram(trained, folder)]
 
 
 def guessed(pair: Pair, x: Tensor) -> Tensor:
@@ -46,9 +45,7 @@ def guessed(pair: Pair, x: Tensor) -> Tensor:
 
 def means(pair: Pair, z: Tensor) -> Tensor:
     """The mean of x for each row of states."""
-    with torch.no_grad():
-        found: Any = pair.model.given(z=z).marginals["x"]
-        return found.mean
+    return mean_of(pair.model, "x", {"z": z})
 
 
 def _lines(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
@@ -56,7 +53,7 @@ def _lines(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
     x = test.spaced(COUNT).binary(TEST_SEED)
     again = means(pair, guessed(pair, x).argmax(-1))
     drawn = means(pair, pair.model.sample((COUNT,), seed=0)["z"])
-    return [(word, _squares(rows, test.shape)) for word, rows in (("image", x), ("again", again), ("drawn", drawn))]
+    return [(word, squares(rows, test.shape)) for word, rows in (("image", x), ("again", again), ("drawn", drawn))]
 
 
 def _changed(pair: Pair, test: Images, arm: str, path: Path) -> Path:
@@ -71,10 +68,6 @@ def _changed(pair: Pair, test: Images, arm: str, path: Path) -> Path:
     for k in told.argsort(descending=True)[:6].tolist():
         z = start.repeat(states, 1)
         z[:, k] = torch.arange(states)
-        lines.append((f"z[{k}]", _squares(means(pair, z), test.shape)))
+        lines.append((f"z[{k}]", squares(means(pair, z), test.shape)))
     draw(lines, title=f"{arm}: one variable through its states", path=path)
     return path
-
-
-def _squares(rows: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    return rows.reshape(-1, *shape).numpy()

@@ -33,7 +33,6 @@ from typing import ClassVar, Literal, TypeVar
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from graft.data import mnist
 from graft.data.images import Parts
 from graft.errors import GraftError
 from graft.objectives.estimators.base import Estimator
@@ -48,8 +47,6 @@ from graft.zoo.experiment.settings import Settings
 ARMS = ("gumbel", "gumbel_st", "straight_through", "score", "nvil")
 #: Units of the network that guesses the signal of `nvil`, as in the paper's.
 BASELINE = 100
-#: Images of MNIST that settings are chosen by.
-HELD_OUT = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,7 @@ class ArmSettings(Settings):
         Raises:
             DataError: the files are not there, or are not what they should be.
         """
-        if self.measured == "test":
-            return super().images()
-        parts = mnist.load(self.folder, HELD_OUT) if self.data == "mnist" else super().images()
-        return Parts(parts.train, parts.valid, parts.valid)
+        return super().images() if self.measured == "test" else self.for_choosing()
 
 
 Told = TypeVar("Told", bound=ArmSettings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from graft.data.images import Images
 from graft.plots.images import draw
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED
+from graft.zoo.experiment.pictures import diagram, mean_of, squares
 
 COUNT, DRAWN, AVERAGED = 12, 4, 200
 
@@ -32,18 +32,15 @@ def pictures(trained: Mapping[str, Pair], test: Images, folder: Path) -> Sequenc
         path = folder / f"{arm}-completions.png"
         draw(_lines(pair, test), title=f"{arm}: upper halves of test images, completed", path=path)
         paths.append(path)
-    first = next(iter(trained.values()))
-    first.model.draw(first.guide, folder / "model.png")
-    return [*paths, folder / "model.png"]
+    return [*paths, diagram(trained, folder)]
 
 
 def completions(pair: Pair, upper: Tensor, count: int) -> Tensor:
     """The mean of the lower half at draws of the hidden units, (count, n, cells)."""
     drawn = pair.model.sample((count,), upper=upper, seed=0)
-    with torch.no_grad():
-        known = {name: value.flatten(0, 1) for name, value in drawn.items() if name != "lower"}
-        found: Any = pair.model.given({**known, "upper": upper.repeat(count, 1)}).marginals["lower"]
-        return found.mean.unflatten(0, (count, len(upper)))
+    known = {name: value.flatten(0, 1) for name, value in drawn.items() if name != "lower"}
+    found = mean_of(pair.model, "lower", {**known, "upper": upper.repeat(count, 1)})
+    return found.unflatten(0, (count, len(upper)))
 
 
 def _lines(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
@@ -54,7 +51,7 @@ def _lines(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
     lines = [("image", x), ("given", _joined(upper, torch.zeros_like(found[0])))]
     lines += [("drawn", _joined(upper, lower)) for lower in found[:DRAWN]]
     lines.append(("mean", _joined(upper, found.mean(0))))
-    return [(word, rows.reshape(-1, *images.shape).numpy()) for word, rows in lines]
+    return [(word, squares(rows, images.shape)) for word, rows in lines]
 
 
 def _joined(upper: Tensor, lower: Tensor) -> Tensor:

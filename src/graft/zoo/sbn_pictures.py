@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from graft.data.images import Images
@@ -15,6 +13,7 @@ from graft.model import Model
 from graft.plots.images import draw
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED
+from graft.zoo.experiment.pictures import diagram, mean_of, squares
 
 #: Images in a line, and lines of each held layer.
 COUNT, LINES = 12, 3
@@ -36,9 +35,7 @@ def pictures(trained: Mapping[str, Pair], test: Images, folder: Path) -> Sequenc
         if held:
             paths.append(folder / f"{arm}-held.png")
             draw(held, title=f"{arm}: dreams that share a layer, what is below drawn anew", path=paths[-1])
-    first = next(iter(trained.values()))
-    first.model.draw(first.guide, folder / "model.png")
-    return [*paths, folder / "model.png"]
+    return [*paths, diagram(trained, folder)]
 
 
 def depth(model: Model) -> int:
@@ -68,9 +65,7 @@ def below(model: Model, layer: int) -> Model:
 
 def means(model: Model, h1: Tensor) -> Tensor:
     """The mean of x for each state of the lowest layer."""
-    with torch.no_grad():
-        found: Any = below(model, 1).given(h1=h1).marginals["x"]
-        return found.mean
+    return mean_of(below(model, 1), "x", {"h1": h1})
 
 
 def descended(model: Model, layer: int, state: Tensor, seed: int, count: int | None = None) -> Tensor:
@@ -98,7 +93,7 @@ def _lines(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
     for layer in range(1, depth(pair.model) + 1):
         lines.append((f"by h{layer}", descended(pair.model, layer, up[f"h{layer}"], seed=1)))
     lines += [("dream", means(pair.model, pair.model.sample((COUNT,), seed=seed)["h1"])) for seed in range(2)]
-    return [(word, _squares(rows, test.shape)) for word, rows in lines]
+    return [(word, squares(rows, test.shape)) for word, rows in lines]
 
 
 def _held(model: Model, shape: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
@@ -107,9 +102,5 @@ def _held(model: Model, shape: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
     lines = []
     for layer in range(depth(model), 1, -1):
         found = descended(model, layer, dreams[f"h{layer}"], seed=3, count=COUNT)
-        lines += [(f"h{layer} held", _squares(found[:, line], shape)) for line in range(LINES)]
+        lines += [(f"h{layer} held", squares(found[:, line], shape)) for line in range(LINES)]
     return lines
-
-
-def _squares(rows: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    return rows.detach().reshape(-1, *shape).numpy()

@@ -35,7 +35,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from graft.data import mnist
 from graft.data.images import Parts
 from graft.data.partly_labelled import PartlyLabelled, partly_labelled
 from graft.errors import GraftError
@@ -99,18 +98,10 @@ class Config(Settings):
         Raises:
             DataError: the files are not there or not what they should be, or there are too few images of a class.
         """
-        if self.measured == "test":
-            parts = super().images()
-        else:
-            parts = mnist.load(self.folder, HELD_OUT) if self.data == "mnist" else super().images()
-            parts = Parts(parts.train, parts.valid, parts.valid)
+        parts = super().images() if self.measured == "test" else self.for_choosing()
         self.drawn(parts, 0)
         return parts
 
     def drawn(self, data: Parts, seed: int) -> PartlyLabelled:
         """The images that a seed gives labels to, and those without."""
         return partly_labelled(data.train, self.labels, self.unlabelled, seed)
-
-
-#: Images of MNIST that settings are chosen by.
-HELD_OUT = 10_000

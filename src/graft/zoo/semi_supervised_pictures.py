@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from graft.data.images import Images
-from graft.model import Model
 from graft.plots.images import draw
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED
+from graft.zoo.experiment.pictures import mean_of, squares
 from graft.zoo.semi_supervised_models import CLASSES, part
 
 COUNT = 10
@@ -47,7 +46,7 @@ def by_class(pair: Pair, shape: tuple[int, int]) -> list[tuple[str, np.ndarray]]
     """Means of the model for every class at the same draws of the style's prior."""
     drawn = pair.model.sample((COUNT,), seed=0)
     style = drawn[style_of(pair)]
-    return [(str(k), _squares(means(pair, torch.full((COUNT,), k), style), shape)) for k in range(CLASSES)]
+    return [(str(k), squares(means(pair, torch.full((COUNT,), k), style), shape)) for k in range(CLASSES)]
 
 
 def by_style(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
@@ -59,7 +58,7 @@ def by_style(pair: Pair, test: Images) -> list[tuple[str, np.ndarray]]:
     lines = []
     for image, style in zip(images.pixels, found, strict=True):
         drawn = means(pair, every, style.expand(CLASSES, -1))
-        lines.append(("", _squares(torch.cat([image[None], drawn]), test.shape)))
+        lines.append(("", squares(torch.cat([image[None], drawn]), test.shape)))
     return lines
 
 
@@ -71,25 +70,13 @@ def style_of(pair: Pair) -> str:
 def styles(pair: Pair, x: Tensor, y: Tensor) -> Tensor:
     """The mean of the guide's style for images of known labels."""
     assert pair.guide is not None
-    with torch.no_grad():
-        features = {"z1": _mean(pair.guide, {"x": x}, "z1")} if style_of(pair) == "z2" else {}
-        return _mean(pair.guide, {"x": x, "y": y, **features}, style_of(pair))
+    features = {"z1": mean_of(pair.guide, "z1", {"x": x})} if style_of(pair) == "z2" else {}
+    return mean_of(pair.guide, style_of(pair), {"x": x, "y": y, **features})
 
 
 def means(pair: Pair, y: Tensor, style: Tensor) -> Tensor:
     """The mean of x for labels and styles; by way of the mean of z1, if there is one."""
-    with torch.no_grad():
-        if style_of(pair) == "z":
-            return _mean(pair.model, {"y": y, "z": style}, "x")
-        features = _mean(pair.model, {"y": y, "z2": style}, "z1")
-        return _mean(part(pair.model, "x | z1"), {"z1": features}, "x")
-
-
-def _mean(model: Model, given: Mapping[str, Tensor], name: str) -> Tensor:
-    found: Any = model.given(given).marginals[name]
-    mean: Tensor = found.mean
-    return mean
-
-
-def _squares(rows: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    return rows.reshape(-1, *shape).numpy()
+    if style_of(pair) == "z":
+        return mean_of(pair.model, "x", {"y": y, "z": style})
+    features = mean_of(pair.model, "z1", {"y": y, "z2": style})
+    return mean_of(part(pair.model, "x | z1"), "x", {"z1": features})

@@ -33,7 +33,7 @@ from graft.model import Model
 from graft.objectives.elbo import ELBO
 from graft.objectives.importance import ImportanceWeighted
 from graft.zoo.experiment.experiment import Experiment, Pair
-from graft.zoo.experiment.measure import TEST_SEED, likelihood
+from graft.zoo.experiment.measure import TEST_SEED, likelihood, trust
 from graft.zoo.experiment.nets import from_mean, layers
 from graft.zoo.experiment.settings import Settings
 from graft.zoo.vae_pictures import pictures
@@ -115,13 +115,7 @@ def continuous(told: Settings, pair: Pair, test: Images) -> dict[str, float]:
     x = images.continuous(torch.Generator().manual_seed(TEST_SEED))
     found = log_likelihood(pair.model, pair.guide, {"x": x}, samples=told.draws, seed=0)
     bits = -found.mean / (images.cells * math.log(2)) + math.log2(images.levels)
-    return {
-        "NLL": -found.mean,
-        "NLL ±": found.error,
-        "effective": float(found.effective.median()),
-        "doubtful": float(found.doubtful),
-        "bits a cell": bits,
-    }
+    return {"NLL": -found.mean, **trust(found), "bits a cell": bits}
 
 
 RECIPE = VAE()

@@ -15,6 +15,7 @@ from graft.plots.images import draw
 from graft.plots.latent import draw_plane, draw_units
 from graft.zoo.experiment.experiment import Pair
 from graft.zoo.experiment.measure import TEST_SEED
+from graft.zoo.experiment.pictures import diagram, mean_of, squares
 
 COUNT, SIDE = 12, 16
 
@@ -44,9 +45,7 @@ def pictures(trained: Mapping[str, Pair], test: Images, folder: Path) -> Sequenc
         else:
             draw_units(mean.numpy(), scale.numpy(), title=f"{arm}: units of the aggregate posterior", path=path)
         paths.append(path)
-    first = next(iter(trained.values()))
-    first.model.draw(first.guide, folder / "model.png")
-    return [*paths, folder / "model.png"]
+    return [*paths, diagram(trained, folder)]
 
 
 def _seen(arm: str, images: Images) -> Tensor:
@@ -70,18 +69,12 @@ def _lines(pair: Pair, arm: str, test: Images) -> list[tuple[str, np.ndarray]]:
     mean, _ = _posterior(pair, x)
     again = means(pair, mean)
     drawn = means(pair, pair.model.sample((COUNT,), seed=0)["z"])
-    return [(word, _squares(rows, test.shape)) for word, rows in (("image", x), ("again", again), ("drawn", drawn))]
+    return [(word, squares(rows, test.shape)) for word, rows in (("image", x), ("again", again), ("drawn", drawn))]
 
 
 def means(pair: Pair, z: Tensor) -> Tensor:
-    """The mean of x for each z."""
-    with torch.no_grad():
-        found: Any = pair.model.given(z=z).marginals["x"]
-        return found.mean
-
-
-def _squares(rows: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    return rows.clamp(0, 1).reshape(-1, *shape).numpy()
+    """The mean of x for each z, as grey as can be shown."""
+    return mean_of(pair.model, "x", {"z": z}).clamp(0, 1)
 
 
 def _manifold(pair: Pair, shape: tuple[int, int], path: Path) -> Path:
@@ -91,6 +84,6 @@ def _manifold(pair: Pair, shape: tuple[int, int], path: Path) -> Path:
     lines = []
     for height in at.flip(0):
         z = torch.stack([at, height.expand(SIDE)], -1)
-        lines.append(("", _squares(means(pair, z), shape)))
+        lines.append(("", squares(means(pair, z), shape)))
     draw(lines, title="plane: the model's mean over the plane of z", path=path, height=0.4)
     return path

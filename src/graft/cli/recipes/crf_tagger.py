@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graft.cli.recipes.folder import made
-from graft.cli.recipes.shown import show
+from graft.cli.recipes.shown import show, written
 from graft.cli.settings import choices, read, wants_help
 from graft.evaluation.arms import Comparison
 from graft.evaluation.trials import place
@@ -43,10 +43,10 @@ def main(words: Sequence[str]) -> int:
     folder = made(config.run, f"crf_tagger-{config.task}")
     started = time.perf_counter()
     comparison = watched(config, folder)
-    written = [*_tables(comparison, config, folder), *_pictures(config, folder)]
+    paths = [*written(comparison, folder, against=config.methods[0]), *_pictures(config, folder)]
     show(comparison, TITLE, against=config.methods[0])
     print(f"{time.perf_counter() - started:.0f} seconds")
-    for path in written:
+    for path in paths:
         print(f"wrote {path}")
     print(f'now: graft tag {folder} "Time flies like an arrow ."')
     return 0
@@ -84,13 +84,6 @@ def _counted(folder: Path, told: Callable[[int], None]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _tables(comparison: Comparison, config: Config, folder: Path) -> list[Path]:
-    path, first = folder / "table.md", config.methods[0]
-    text = comparison.markdown() + ("\n" + comparison.markdown(against=first) if len(config.methods) > 1 else "")
-    path.write_text(text, encoding="utf-8")
-    return [comparison.write_csv(folder / "metrics.csv"), path]
 
 
 def _pictures(config: Config, folder: Path) -> list[Path]:

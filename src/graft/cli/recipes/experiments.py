@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from graft.cli.recipes.folder import made
-from graft.cli.recipes.shown import show
+from graft.cli.recipes.shown import show, written
 from graft.cli.settings import choices, read, wants_help
 from graft.errors import GraftError
 from graft.evaluation.arms import Comparison
@@ -71,12 +71,12 @@ def main(name: str, words: Sequence[str]) -> int:
     _write_settings(recipe, told, folder)
     started = time.perf_counter()
     comparison = _compared(recipe, told, arms, folder)
-    written = _tables(comparison, arms, folder)
+    paths = written(comparison, folder, against=arms[0])
     trained = {arm: recipe.restored(told, arm, data, place(folder, arm, 0) / WEIGHTS) for arm in arms}
-    written += recipe.pictures(told, trained, data, folder)
+    paths += recipe.pictures(told, trained, data, folder)
     show(comparison, recipe.title, against=arms[0])
     print(f"{time.perf_counter() - started:.0f} seconds")
-    for path in written:
+    for path in paths:
         print(f"wrote {path}")
     return 0
 
@@ -133,13 +133,6 @@ def _compared(recipe: Experiment[Any], told: Settings, arms: Sequence[str], fold
         kinds=recipe.kinds,
         watch=watch,
     )
-
-
-def _tables(comparison: Comparison, arms: Sequence[str], folder: Path) -> list[Path]:
-    path = folder / "table.md"
-    text = comparison.markdown() + ("\n" + comparison.markdown(against=arms[0]) if len(arms) > 1 else "")
-    path.write_text(text, encoding="utf-8")
-    return [comparison.write_csv(folder / "metrics.csv"), path]
 
 
 def _saved(folder: Path, recipe: Experiment[Any]) -> dict[tuple[str, int], Path]:

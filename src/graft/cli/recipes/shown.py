@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 
 from graft.evaluation.arms import Comparison
@@ -16,3 +18,11 @@ def show(comparison: Comparison, title: str, *, against: str) -> None:
     console.print(comparison.table(title))
     if len(comparison.arms) > 1:
         console.print(comparison.table("the same, as differences", against=against))
+
+
+def written(comparison: Comparison, folder: Path, *, against: str) -> list[Path]:
+    """Write the figures of every run, and the tables that `show` prints; their paths."""
+    path = folder / "table.md"
+    differences = "\n" + comparison.markdown(against=against) if len(comparison.arms) > 1 else ""
+    path.write_text(comparison.markdown() + differences, encoding="utf-8")
+    return [comparison.write_csv(folder / "metrics.csv"), path]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graft.data.images import Parts
 from graft.evaluation.kinds import Kind
-from graft.evaluation.likelihood import log_likelihood
+from graft.evaluation.likelihood import LogLikelihood, log_likelihood
 from graft.model import Model
 from graft.objectives.elbo import ELBO
 from graft.zoo.experiment.settings import Settings
@@ -45,9 +45,12 @@ def of_batch(told: Settings, model: Model, guide: Model | None, batch: Mapping[s
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         bound = float(ELBO(model, guide)(batch))
+    return {"NLL": -found.mean, "-ELBO": bound, **trust(found)}
+
+
+def trust(found: LogLikelihood) -> dict[str, float]:
+    """What says how far an estimate can be trusted."""
     return {
-        "NLL": -found.mean,
-        "-ELBO": bound,
         "NLL ±": found.error,
         "effective": float(found.effective.median()),
         "doubtful": float(found.doubtful),

@@ -10,6 +10,9 @@ from graft.data import digits, mnist
 from graft.data.images import Parts
 from graft.errors import GraftError
 
+#: Images of MNIST that settings are chosen by, the last to learn from; they are not trained on then.
+HELD_OUT = 10_000
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -82,3 +85,12 @@ class Settings:
             DataError: the files are not there, or are not what they should be.
         """
         return digits.load() if self.data == "digits" else mnist.load(self.folder)
+
+    def for_choosing(self) -> Parts:
+        """The same with the images for choosing settings in the place of the test part, which is not looked at.
+
+        Raises:
+            DataError: as `images` does.
+        """
+        parts = digits.load() if self.data == "digits" else mnist.load(self.folder, HELD_OUT)
+        return Parts(parts.train, parts.valid, parts.valid)
