@@ -41,12 +41,14 @@ class Case:
         parameters: what contestants are given.
         quick: whether it is run with `--quick`.
         seconds: how long each contestant is timed in all, at the default effort.
+        makes: how often all contestants are made afresh; where their memory lies decides on some per cent.
     """
 
     name: str
     parameters: tuple
     quick: bool = False
     seconds: float = 3.0
+    makes: int = 1
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,22 @@ def calls_of_a_block(step: Step, warm: float) -> int:
 
 
 def contest(case: Case, contestants: Sequence[Contestant], effort: float) -> dict[str, Record]:
-    """Times all that can do a case. Each peer's block is paired with a block of the first contestant just before it."""
-    ready = {contestant.name: prepared(contestant, case) for contestant in contestants}
+    """Times all that can do a case."""
+    found = once(case, contestants, effort / case.makes)
+    for turn in range(1, case.makes):
+        # in another order, for what is made first is not placed like what is made last
+        others = list(reversed(contestants[1:])) if turn % 2 else list(contestants[1:])
+        again = once(case, [contestants[0], *others], effort / case.makes, last=turn % 2 == 1)
+        for name, record in found.items():
+            record.times += again[name].times
+            record.ratios += again[name].ratios
+    return found
+
+
+def once(case: Case, contestants: Sequence[Contestant], effort: float, last: bool = False) -> dict[str, Record]:
+    """Each peer's block is paired with a block of the first contestant just before it, which is made first or last."""
+    order = [*contestants[1:], contestants[0]] if last else contestants
+    ready = {contestant.name: prepared(contestant, case) for contestant in order}
     records = {name: record for name, (_, record) in ready.items()}
     steps = {name: step for name, (step, _) in ready.items() if step is not None}
     first = contestants[0].name

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch import distributions as td
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import logsigmoid
 
 from graft.distributions.density import Density
 from graft.errors import GraftError
+from graft.ops.cells import HALF_LOG_2PI, normals, summed, units
 from graft.ops.entries import all_finite
 from graft.ops.logspace import safe_mul
-
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-
-
-def _summed(cells: Tensor, rank: int) -> Tensor:
-    return cells.sum(tuple(range(-rank, 0))) if rank else cells
 
 
 class NormalDensity(Density):
@@ -52,8 +47,7 @@ class NormalDensity(Density):
         return tuple(self.loc.shape[self.loc.dim() - self.event_rank :])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        standard = (value - self.loc) / self.scale
-        return _summed(-0.5 * standard * standard - self.log_scale - _HALF_LOG_2PI, self.event_rank)
+        return normals(value, self.loc, self.log_scale, self.scale, self.event_rank)
 
     def draw(self, lead: tuple[int, ...]) -> Tensor:
         return self.rdraw(lead).detach()
@@ -63,18 +57,18 @@ class NormalDensity(Density):
         return torch.addcmul(self.loc, self.scale, noise)
 
     def entropy(self) -> Tensor:
-        cells = (self.log_scale + (0.5 + _HALF_LOG_2PI)).expand(torch.broadcast_shapes(self.loc.shape))
-        return _summed(cells, self.event_rank)
+        cells = (self.log_scale + (0.5 + HALF_LOG_2PI)).expand(torch.broadcast_shapes(self.loc.shape))
+        return summed(cells, self.event_rank)
 
     def kl(self, other: Density) -> Tensor | None:
         if not isinstance(other, NormalDensity):
             return super().kl(other)
         if isinstance(other, StandardNormal):
             cells = torch.addcmul(self.scale.square(), self.loc, self.loc).sub(1).mul(0.5) - self.log_scale
-            return _summed(cells, self.event_rank)
+            return summed(cells, self.event_rank)
         ratio = (self.scale / other.scale).square()
         shift = ((self.loc - other.loc) / other.scale).square()
-        return _summed(0.5 * (ratio + shift - 1) - self.log_scale + other.log_scale, self.event_rank)
+        return summed(0.5 * (ratio + shift - 1) - self.log_scale + other.log_scale, self.event_rank)
 
     def distribution(self) -> td.Distribution:
         return td.Independent(td.Normal(self.loc, self.scale), self.event_rank)
@@ -84,11 +78,16 @@ class StandardNormal(NormalDensity):
     """Zero mean, unit variance: two operations instead of six."""
 
     def __init__(self, zeros: Tensor) -> None:
-        super().__init__(zeros, zeros, zeros.dim(), torch.ones_like(zeros))
+        self.loc = self.log_scale = zeros
+        self.event_rank = zeros.dim()
+
+    @cached_property
+    def scale(self) -> Tensor:  # type: ignore[override]
+        return torch.ones_like(self.loc)
 
     def log_prob(self, value: Tensor) -> Tensor:
         rank = self.event_rank
-        return _summed(value.square(), rank) * -0.5 - _HALF_LOG_2PI * self.loc.numel()
+        return summed(value.square(), rank) * -0.5 - HALF_LOG_2PI * self.loc.numel()
 
 
 class BernoulliDensity(Density):
@@ -131,11 +130,8 @@ class BernoulliDensity(Density):
             return value @ self.logits + logsigmoid(-self.logits).sum()
         if self.hard:
             yes, no = logsigmoid(self.logits), logsigmoid(-self.logits)
-            return _summed(safe_mul(value, yes) + safe_mul(1 - value, no), self.event_rank)
-        logits = self.logits
-        if logits.shape != value.shape:
-            logits, value = torch.broadcast_tensors(logits, value)
-        return -_summed(binary_cross_entropy_with_logits(logits, value, reduction="none"), self.event_rank)
+            return summed(safe_mul(value, yes) + safe_mul(1 - value, no), self.event_rank)
+        return units(self.logits, value, self.event_rank)
 
     def _is_linear(self, value: Tensor) -> bool:
         """Whether one vector of finite logits serves many values: then a product of a matrix and a vector does."""
@@ -154,7 +150,7 @@ class BernoulliDensity(Density):
     def entropy(self) -> Tensor:
         yes, times = self.probs, safe_mul if self.hard else torch.mul
         cells = -times(yes, logsigmoid(self.logits)) - times(1 - yes, logsigmoid(-self.logits))
-        return _summed(cells, self.event_rank)
+        return summed(cells, self.event_rank)
 
     def kl(self, other: Density) -> Tensor | None:
         if not isinstance(other, BernoulliDensity):
@@ -163,7 +159,7 @@ class BernoulliDensity(Density):
         yes, times = self.probs, safe_mul if self.hard or other.hard else torch.mul
         on = times(yes, logsigmoid(self.logits) - logsigmoid(other.logits))
         off = times(1 - yes, logsigmoid(-self.logits) - logsigmoid(-other.logits))
-        return _summed(on + off, self.event_rank)
+        return summed(on + off, self.event_rank)
 
     def distribution(self) -> td.Distribution:
         return td.Independent(td.Bernoulli(logits=self.logits), self.event_rank)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import ClassVar, Literal
 
@@ -62,6 +63,14 @@ class Call:
     leading: int | None
     arguments: tuple[Argument, ...] = ()
     as_given: bool = False
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether one vector of numbers is read by row: nothing is to be encoded, flattened or joined."""
+        if self.leading != 1 or len(self.arguments) != 1:
+            return False
+        support = self.arguments[0].support
+        return support is None or (support.event_rank > 0 and not isinstance(support, Finite))
 
 
 class Factor(nn.Module, ABC):
@@ -205,6 +214,8 @@ def apply_network(
     Raises:
         ShapeError: if the inputs cannot be joined, or the network changes the number of rows.
     """
+    if call.plain and inputs[0].is_floating_point():
+        return _restored(net(inputs[0]), inputs[0].shape[:1])
     encoded = [encode(v, a, onehot) for v, a in zip(inputs, call.arguments, strict=True)]
     if call.leading is None or not encoded:
         return net(*_joined(encoded, call, None, concat))

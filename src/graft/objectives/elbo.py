@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graft.errors import GraftError
@@ -13,25 +13,12 @@ from graft.graph.nodes import Node
 from graft.objectives.base import total
 from graft.objectives.estimators.base import Estimator, Signal
 from graft.objectives.estimators.rebar import REBAR
+from graft.objectives.express import Express, express
 from graft.objectives.guided import GuidedObjective, Reached, Run, zero_valued
-from graft.objectives.schedules import Schedule, as_schedule
+from graft.objectives.schedules import Constant, Schedule, as_schedule
+from graft.objectives.term import Term
 
 FORMS = ("auto", "kl", "entropy", "joint")
-
-
-@dataclass(frozen=True)
-class Term:
-    """One summand of the bound.
-
-    Attributes:
-        label: as in the loss's `terms`.
-        value: (extra, batch), or broadcast to it.
-        depends: draws that it depends on.
-    """
-
-    label: str
-    value: Tensor
-    depends: frozenset[str]
 
 
 class ELBO(GuidedObjective):
@@ -87,18 +74,24 @@ class ELBO(GuidedObjective):
         super().__init__(model, guide, samples, estimators)
         self.form = form
         self.beta = as_schedule(beta, "beta")
+        #: by the kind of a batch
+        self._express: dict[Any, Express] = {}
         for name in self.names:
             estimator = self.estimator(name)
             if (estimator.lands or estimator.scales) and form in ("kl", "entropy"):
                 raise GraftError(f"{estimator.title} of {name} is about log q drawn: form='joint'")
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
-        return self.parts(self.run(batch))
+        taken = self.intake.take(batch)
+        known = self._express.get(taken.kind) if taken.kind is not None else None
+        found = None if known is None or torch.compiler.is_compiling() else known.parts(taken.values)
+        return self.parts(self.ran(taken)) if found is None else found
 
     def parts(self, run: Run) -> dict[str, Tensor]:
         """The bound of a run of the guide, by factor, with the gradients that its estimators give."""
         beta = self.beta.now(self.training)
         found = self._terms(run, beta)
+        self._learn(run, found)
         soft = self._terms(run.relaxed(), beta) if run.relaxing else []
         weight = run.weight()
         parts: dict[str, Tensor] = {}
@@ -111,6 +104,14 @@ class ELBO(GuidedObjective):
         batch = run.trace.batch
         return {name: part if part.shape == batch else part.expand(batch) for name, part in parts.items()}
 
+    def _learn(self, run: Run, terms: list[Term]) -> None:
+        """Keep the short way of batches of this kind, if they have one."""
+        plain = isinstance(self.beta, Constant) and self.beta.value == 1.0 and self.samples == 1
+        if run.kind is not None and plain and run.kind not in self._express:
+            short = express(run.trace, terms, self.estimator)
+            if short is not None:
+                self._express[run.kind] = short
+
     def _terms(self, run: Run, beta: float) -> list[Term]:
         trace, reached = run.trace, self.reached(run.known)
         found: list[Term] = []
@@ -120,8 +121,8 @@ class ELBO(GuidedObjective):
             name = node.head.name
             if term is None:
                 value = -self._log_q(run, node)
-                term = Term(f"-q({node})", value, reached.of(node) | {name})
-            found.append(_scaled(term, beta))
+                term = Term(f"-q({node})", value, reached.of(node) | {name}, "log_q", (node,))
+            found.append(term.scaled(beta))
         if trace.unknown or not self.program.model.directed:
             if beta != 1.0:
                 raise GraftError(f"beta weighs single factors, but {', '.join(trace.unknown)} are summed out of them")
@@ -135,8 +136,8 @@ class ELBO(GuidedObjective):
             return found
         for node in trace.model:
             if node not in closed:
-                term = Term(f"p({node})", trace.log_p(node), reached.of(node))
-                found.append(_scaled(term, beta) if node.head.name in trace.draws else term)
+                term = Term(f"p({node})", trace.log_p(node), reached.of(node), "log_p", (node,))
+                found.append(term.scaled(beta) if node.head.name in trace.draws else term)
         return found
 
     def _closed(self, run: Run, node: Node, reached: Reached, closed: list[Node]) -> Term | None:
@@ -148,7 +149,7 @@ class ELBO(GuidedObjective):
             entropy = trace.entropy(node)
             if entropy is None:
                 raise GraftError(f"{node}: the entropy has no closed form; use form='auto' or 'joint'")
-            return Term(f"H({node})", entropy, reached.of(node, head=False))
+            return Term(f"H({node})", entropy, reached.of(node, head=False), "entropy", (node,))
         twin = None if trace.unknown else _twin(run, node, reached)
         found = None if twin is None else trace.kl(node, twin)
         if found is None or twin is None:
@@ -157,7 +158,7 @@ class ELBO(GuidedObjective):
             return None
         closed.append(twin)
         on = reached.of(node, head=False) | reached.of(twin, head=False)
-        return Term(f"-KL({node.head})", -found, on)
+        return Term(f"-KL({node.head})", -found, on, "kl", (node, twin))
 
     def _log_q(self, run: Run, node: Node) -> Tensor:
         """The log-density of a draw, without the parts of its gradient whose mean is zero if the estimator says so."""
@@ -209,10 +210,6 @@ def _summed(run: Run, part: Tensor) -> Tensor:
     if run.enumerated:
         part = part.sum(tuple(range(len(run.enumerated))))
     return part if run.samples is None else part.mean(0)
-
-
-def _scaled(term: Term, beta: float) -> Term:
-    return term if beta == 1.0 else Term(term.label, term.value * beta, term.depends)
 
 
 def _twin(run: Run, node: Node, reached: Reached) -> Node | None:

@@ -27,7 +27,7 @@ from graft.objectives.estimators.coupled import Coupled
 from graft.objectives.estimators.enumeration import laid_out
 from graft.objectives.estimators.rebar import REBAR
 from graft.objectives.evaluations import Evaluation, first, nothing_follows, same
-from graft.objectives.intake import Intake, Taken
+from graft.objectives.intake import Intake, Kind, Taken
 from graft.objectives.phases import Phase
 from graft.objectives.treatments import Treatments, treatments
 from graft.objectives.truth import is_model
@@ -111,12 +111,16 @@ class GuidedObjective(Objective):
         Raises:
             GraftError: wrong names, shapes or values; a variable that needs a guide and has none.
         """
-        taken = self.intake.take(batch)
+        return self.ran(self.intake.take(batch), samples, values)
+
+    def ran(self, taken: Taken, samples: int | None = None, values: Mapping[str, Tensor] | None = None) -> Run:
+        """`run` on a batch that was checked."""
         count = self.samples if samples is None else samples
         run = Run(self, taken.known, count, taken.compact(values))
         trace = self.traced(taken, run.wide, run.drawn, run.relaxes, run.values)
         run.trace = Evaluation(trace, 0) if run.relaxing else trace
         run.evidence = taken.values
+        run.kind = taken.kind if values is None and count == self.samples else None
         return run
 
     def traced(
@@ -222,9 +226,11 @@ class Run:
         soft: the trace is the one at relaxed values.
         coupled: their draws, by factor or step.
         relaxes: variables whose draws are relaxed.
+        kind: of the batch, if it is a plain one and nothing but the batch was told.
     """
 
     soft = False
+    kind: Kind | None = None
     trace: Trace
     evidence: Mapping[str, Tensor]
 

@@ -23,6 +23,9 @@ from graft.model import Model
 from graft.objectives.truth import told
 from graft.ops.entries import all_below, all_binary, all_finite
 
+#: Name, shape, type and device of all that a batch holds.
+Kind = tuple[tuple[str, torch.Size, torch.dtype, torch.device], ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Taken:
@@ -33,12 +36,14 @@ class Taken:
         values: (batch, event) tensors, typed.
         batch: shape of the leading dimensions.
         straight: the plan, if the program runs straight through.
+        kind: of a batch of plain tensors; None for others.
     """
 
     known: frozenset[str]
     values: Mapping[str, Tensor]
     batch: tuple[int, ...]
     straight: Straight | None
+    kind: Kind | None = None
     _situation: Situation | None = None
 
     def compact(self, values: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
@@ -74,8 +79,8 @@ class Intake:
         self.model, self.program, self._variables = model, program, program.variables
         #: values were looked at before they came here
         self.trusts = False
-        #: batch shape and plan by (name, shape, type) of what is given
-        self._kinds: dict[tuple[Any, ...], tuple[tuple[int, ...], Straight]] = {}
+        #: batch shape, plan, and whether values are to be typed
+        self._kinds: dict[Kind, tuple[tuple[int, ...], Straight, bool]] = {}
         self._plans: dict[frozenset[str], Straight | None] = {}
         #: tensors whose values were looked at, with the version they had
         self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -90,17 +95,18 @@ class Intake:
         Raises:
             GraftError: it is no dict; wrong names, shapes or values; a variable without a guide that needs one.
         """
+        # a plain dict is looked up as it is: option names are in no kind
+        values = batch if type(batch) is dict else None
+        kind = None if values is None else _kind_of(values)
+        found = None if kind is None else self._kinds.get(kind)
+        if values is not None and found is not None and self._all_good(values):
+            shape, plan, typed = found
+            now = {name: self._typed(name, value) for name, value in values.items()} if typed else values
+            return Taken(plan.known, now, shape, plan, kind)
         values, options = told(batch, "an objective")
-        if not options and all(type(value) is Tensor for value in values.values()):
-            kind = tuple((name, value.shape, value.dtype, value.device) for name, value in values.items())
-            found = self._kinds.get(kind)
-            if found is not None and all(self._good(name, value) for name, value in values.items()):
-                typed = {name: self._typed(name, value) for name, value in values.items()}
-                return Taken(found[1].known, typed, found[0], found[1])
-            return self._settled(values, options, kind)
-        return self._settled(values, options, None)
+        return self._settled(values, options, None if options else _kind_of(values))
 
-    def _settled(self, values: dict[str, Any], options: dict[str, Any], kind: tuple[Any, ...] | None) -> Taken:
+    def _settled(self, values: dict[str, Any], options: dict[str, Any], kind: Kind | None) -> Taken:
         situation = self._situated(values, options)
         known = frozenset(name for name, given in situation.given.items() if given.value is not None)
         whole = {name: given.value for name, given in situation.given.items() if given.value is not None}
@@ -109,8 +115,9 @@ class Intake:
         plan = self._plan(known) if kind is not None and len(whole) == len(values) and self._plain(situation) else None
         batch = situation.frame.batch
         if plan is not None and kind is not None:
-            self._kinds[kind] = (batch, plan)
-        return Taken(known, whole, batch, plan, situation)
+            typed = any(self._typed(name, value) is not value for name, value in values.items())
+            self._kinds[kind] = (batch, plan, typed)
+        return Taken(known, whole, batch, plan, None if plan is None else kind, situation)
 
     def _situated(self, values: dict[str, Any], options: dict[str, Any]) -> Situation:
         """The call's situation, what only the guide reads beside the model's evidence."""
@@ -175,6 +182,9 @@ class Intake:
         finally:
             self.trusts = before
 
+    def _all_good(self, values: Mapping[str, Tensor]) -> bool:
+        return all(self._good(name, value) for name, value in values.items())
+
     def _good(self, name: str, value: Tensor) -> bool:
         """Whether a tensor's values may stand as they are; a device is asked once for each tensor."""
         if self.trusts or torch.compiler.is_compiling():
@@ -209,3 +219,12 @@ class Intake:
         if isinstance(support, Binary) and not value.is_floating_point():
             return value.to(self.model._like().dtype)
         return value
+
+
+def _kind_of(values: Mapping[str, Any]) -> Kind | None:
+    kind = []
+    for name, value in values.items():
+        if type(value) is not Tensor:
+            return None
+        kind.append((name, value.shape, value.dtype, value.device))
+    return tuple(kind)

@@ -218,11 +218,7 @@ class StraightTrace(Trace):
         return tuple(self.values[n][ahead] if n in self.flat else self.values[n] for n in step.reads), full
 
     def _called(self, step: Step, inputs: tuple[Tensor, ...], rank: int) -> Any:
-        node = step.node
-        try:
-            return _call(node, inputs, step.call(rank))
-        except FAULTS as error:
-            raise complaint(node, node.reads, inputs, error) from error
+        return called(step, inputs, step.call(rank))
 
     def _put_function(self, step: Step, out: Any, rank: int) -> None:
         name = step.node.head.name
@@ -269,6 +265,19 @@ class StraightTrace(Trace):
         if event is not None and event != density.event:
             rule = "model and guide, or model and data, disagree"
             raise ShapeError(f"{node}: event shape {density.event}, but {name} has {event}: {rule}")
+
+
+def called(step: Step, inputs: tuple[Tensor, ...], call: Call) -> Any:
+    """What a factor makes of its inputs: a density, or the value of a function.
+
+    Raises:
+        ShapeError: the inputs do not fit; the formula is named.
+    """
+    node = step.node
+    try:
+        return _call(node, inputs, call)
+    except FAULTS as error:
+        raise complaint(node, node.reads, inputs, error) from error
 
 
 def _call(node: Node, inputs: tuple[Tensor, ...], call: Call) -> Any:

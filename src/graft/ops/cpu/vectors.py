@@ -29,6 +29,9 @@ _SERIES = {
         *(1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0),
     ],
 }
+#: Terms of log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...) for s <= 1/3, and the least s^2 that they tell from
+#: 0 (powers of lesser ones are denormal numbers, which take a hundred times as long), by the width of a float.
+_ODDS = {32: (8, 1e-9), 64: (16, 1e-18)}
 #: log(2) in two pieces, the first so short that small multiples of it are exact (Cody and Waite 1980).
 _LOG2 = {32: (0.693359375, -2.12194440e-4), 64: (6.93145751953125e-1, 1.42860682030941723212e-6)}
 #: Mantissa bits, and the lowest argument of `exp` whose result is a normal number.
@@ -318,6 +321,29 @@ def exp(typingctx: Any, vector: Any) -> Any:
         return builder.select(normal, value, _constant(kind, 0.0))
 
     return vector(vector), codegen
+
+
+@intrinsic
+def log_odds(typingctx: Any, vector: Any) -> Any:
+    """`log_odds(s)` for lanes from 0 to 1/3: log((1 + s) / (1 - s)); with s = u / (2 + u) that is log(1 + u)."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        kind, (count, least) = _llvm(vector), _ODDS[vector.dtype.bitwidth]
+        terms = [_constant(kind, 2 / (2 * k + 1)) for k in range(count)]
+        square = _choose(">")(builder, builder.fmul(args[0], args[0]), _constant(kind, least))
+        return builder.fmul(args[0], _polynomial(builder, terms, square))
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def where_positive(typingctx: Any, x: Any, yes: Any, no: Any) -> Any:
+    """`where_positive(x, yes, no)`: `yes` in lanes where x >= 0, else `no`."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.select(builder.fcmp_ordered(">=", args[0], _constant(_llvm(x), 0.0)), args[1], args[2])
+
+    return x(x, yes, no), codegen
 
 
 def _polynomial(builder: ir.IRBuilder, terms: list[ir.Value], x: ir.Value) -> ir.Value:
