@@ -205,7 +205,7 @@ def test_halves_are_of_one_image():
 
 def test_settings_are_chosen_on_images_that_are_not_tested():
     parts = digits.load()
-    told = lower_half.Config(measured="held out").images()
+    told = lower_half.Config(measured="valid").images()
     assert torch.equal(told.test.pixels, parts.valid.pixels)
     assert torch.equal(told.train.pixels, parts.train.pixels)
     assert torch.equal(lower_half.Config().images().test.pixels, parts.test.pixels)

@@ -33,7 +33,6 @@ from typing import ClassVar, Literal, TypeVar
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from graft.data.images import Parts
 from graft.errors import GraftError
 from graft.objectives.estimators.base import Estimator
 from graft.objectives.estimators.baselines import InputDependent, RunningAverage
@@ -55,27 +54,16 @@ class ArmSettings(Settings):
 
     Args:
         rates: learning rates of the arms: `own`, what a search found for each, or `same`, that of `rate`.
-        measured: the images that figures are of: test, or those for choosing settings; of MNIST the last 10,000
-            training images, which are then not trained on.
     """
 
     epochs: int = 60
     draws: int = 1000
     rates: Literal["own", "same"] = "own"
-    measured: Literal["test", "held out"] = "test"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rates == "own" and self.rate != Settings.rate:
             raise GraftError("rate= is for all arms alike, and each has its own: say rates=same too")
-
-    def images(self) -> Parts:
-        """The data, with what is measured in the place of the test part.
-
-        Raises:
-            DataError: the files are not there, or are not what they should be.
-        """
-        return super().images() if self.measured == "test" else self.for_choosing()
 
 
 Told = TypeVar("Told", bound=ArmSettings)

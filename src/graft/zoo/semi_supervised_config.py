@@ -33,7 +33,6 @@ Changes since: none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from graft.data.images import Parts
 from graft.data.partly_labelled import PartlyLabelled, partly_labelled
@@ -57,8 +56,6 @@ class Config(Settings):
         supervised_rate: learning rate of the arm `supervised`, at the start.
         supervised_dropout: its dropout.
         supervised_decay: its weight decay (AdamW).
-        measured: the part of the data that figures are of: `test`, or `valid`, for choosing settings; of MNIST that is
-            the last 10,000 training images, which are then not trained on.
 
     Accuracy is of all images of that part; `rows` are for the bound, and `draws` are not used.
     """
@@ -76,7 +73,6 @@ class Config(Settings):
     supervised_rate: float = 1e-2
     supervised_dropout: float = 0.5
     supervised_decay: float = 0.01
-    measured: Literal["test", "valid"] = "test"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +94,7 @@ class Config(Settings):
         Raises:
             DataError: the files are not there or not what they should be, or there are too few images of a class.
         """
-        parts = super().images() if self.measured == "test" else self.for_choosing()
+        parts = super().images()
         self.drawn(parts, 0)
         return parts
 

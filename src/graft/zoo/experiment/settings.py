@@ -31,6 +31,8 @@ class Settings:
         jobs: arms trained at once, each in a process of its own.
         run: folder that the run is written to; if empty, one in `runs` named after recipe, data and time. A run that
             was cut off goes on where it was.
+        measured: the part of the data that figures are of: `test`, or `valid`, for choosing settings; of MNIST that is
+            the last 10,000 training images, which are then not trained on.
     """
 
     data: Literal["digits", "mnist"] = "digits"
@@ -44,6 +46,7 @@ class Settings:
     draws: int = 5000
     jobs: int = 2
     run: str = ""
+    measured: Literal["test", "valid"] = "test"
 
     def __post_init__(self) -> None:
         for key in ("seeds", "epochs", "batch", "jobs"):
@@ -79,18 +82,11 @@ class Settings:
         return told
 
     def images(self) -> Parts:
-        """The data that the settings ask for.
+        """The data that the settings ask for, with what is measured in the place of the test part.
 
         Raises:
             DataError: the files are not there, or are not what they should be.
         """
-        return digits.load() if self.data == "digits" else mnist.load(self.folder)
-
-    def for_choosing(self) -> Parts:
-        """The same with the images for choosing settings in the place of the test part, which is not looked at.
-
-        Raises:
-            DataError: as `images` does.
-        """
-        parts = digits.load() if self.data == "digits" else mnist.load(self.folder, HELD_OUT)
-        return Parts(parts.train, parts.valid, parts.valid)
+        held_out = 0 if self.measured == "test" else HELD_OUT
+        parts = digits.load() if self.data == "digits" else mnist.load(self.folder, held_out)
+        return parts if self.measured == "test" else Parts(parts.train, parts.valid, parts.valid)
