@@ -11,5 +11,6 @@ from tests.reference import checked
 torch.set_num_threads(1)
 checked.install()
 
-#: A page that needs an optional library is not run without it.
+#: A page or a folder that needs an optional library is not run without it.
 collect_ignore = [] if find_spec("zuko") else ["docs/flows.md"]
+collect_ignore += [] if find_spec("triton") else ["src/graft/ops/cuda"]

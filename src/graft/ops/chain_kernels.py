@@ -1,4 +1,4 @@
-"""Which kernel answers for a chain: a compiled one where there is one, else torch."""
+"""Which kernel answers for a chain: one compiled for the processor or the card where there is one, else torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from graft.ops.chain import forward, k_best, log_partition, sample_backward, vit
 
 if TYPE_CHECKING:
     from graft.ops.cpu.choose import Swept
+    from graft.ops.cuda.swept import Swept as SweptOnDevice
+
+#: Types that kernels are compiled for.
+TYPES = (torch.float32, torch.float64)
 
 
 @cache
@@ -23,20 +27,33 @@ def compiler() -> bool:
 
 
 def chosen(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"]) -> str:
-    """The kernel for potentials like these: `compiled`, or `torch`, which runs anywhere.
+    """The kernel for potentials like these: `compiled`, on CUDA devices `triton`, or `torch`, which runs anywhere.
 
     Example:
         >>> half = torch.zeros(1, 3, 2, dtype=torch.float16)
         >>> chosen(half, half[:, :, None].expand(1, 3, 2, 2)[:, :2])
         'torch'
     """
-    here = unary.device.type == "cpu" and unary.dtype in (torch.float32, torch.float64)
-    whole = unary.dtype == pairwise.dtype and unary.numel() > 0 and pairwise.numel() > 0
-    return "compiled" if here and whole and compiler() and not torch.compiler.is_compiling() else "torch"
+    alike = unary.dtype in TYPES and unary.dtype == pairwise.dtype and unary.device == pairwise.device
+    if not alike or not unary.numel() or not pairwise.numel() or torch.compiler.is_compiling():
+        return "torch"
+    if unary.device.type == "cpu":
+        return "compiled" if compiler() else "torch"
+    if unary.device.type != "cuda":
+        return "torch"
+    from graft.ops.cuda.choose import serves
+
+    return "triton" if serves(unary.device, unary.shape[2]) else "torch"
 
 
-def swept(unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"], lengths: Int[Tensor, " b"]) -> Swept:
+def swept(
+    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "*pairs s s"], lengths: Int[Tensor, " b"]
+) -> Swept | SweptOnDevice:
     """The forward half of `log_z` by compiled kernels; imports the compiler at its first call."""
+    if chosen(unary, pairwise) == "triton":
+        from graft.ops.cuda.swept import Swept as SweptOnDevice
+
+        return SweptOnDevice(unary, pairwise, lengths)
     from graft.ops.cpu.choose import Swept
 
     return Swept(unary, pairwise, lengths)
@@ -52,9 +69,13 @@ def best_paths(
         >>> best_paths(u, torch.zeros(1, 1, 2, 2), torch.tensor([2]))
         (tensor([[1, 0]]), tensor([4.]))
     """
-    if chosen(unary, pairwise) == "torch":
+    kernel = chosen(unary, pairwise)
+    if kernel == "torch":
         return viterbi(unary, every_step(unary, pairwise), lengths)
-    from graft.ops.cpu.paths import best_paths as compiled
+    if kernel == "triton":
+        from graft.ops.cuda.paths import best_paths as compiled
+    else:
+        from graft.ops.cpu.paths import best_paths as compiled
 
     return compiled(unary.detach(), pairwise.detach(), lengths)
 
@@ -69,7 +90,7 @@ def best_lists(
         >>> best_lists(u, torch.zeros(1, 1, 2, 2), torch.tensor([2]), 5)[1].T
         tensor([[4., 3., 1., 0., -inf]])
     """
-    if chosen(unary, pairwise) == "torch":
+    if chosen(unary, pairwise) != "compiled":
         return k_best(unary.detach(), every_step(unary, pairwise).detach(), lengths, k)
     from graft.ops.cpu.lists import best_lists as compiled
 
@@ -92,7 +113,7 @@ def draws(
         [[[0, 1]], [[0, 1]], [[0, 1]]]
     """
     unary, pairwise = unary.detach(), pairwise.detach()
-    if chosen(unary, pairwise) == "torch":
+    if chosen(unary, pairwise) != "compiled":
         steps = every_step(unary, pairwise)
         with torch.no_grad():
             alpha = forward(unary, steps, lengths)
@@ -101,6 +122,26 @@ def draws(
 
     found = Draws(unary, pairwise, lengths, count, generator)
     return found.states, torch.from_numpy(found.log_z).to(unary.dtype)
+
+
+def marginals(
+    unary: Float[Tensor, "b t s"], pairwise: Float[Tensor, "#b pairs s s"], lengths: Int[Tensor, " b"]
+) -> tuple[Float[Tensor, "b t s"], Float[Tensor, " b"]]:
+    """The marginals of all elements and log Z, by compiled kernels; zero in rows of probability zero.
+
+    Example:
+        >>> marginals(torch.zeros(1, 2, 2), torch.zeros(1, 1, 2, 2), torch.tensor([2]))[0]
+        tensor([[[0.5000, 0.5000],
+                 [0.5000, 0.5000]]])
+    """
+    if chosen(unary, pairwise) == "triton":
+        from graft.ops.cuda.swept import Swept as SweptOnDevice
+
+        on_device = SweptOnDevice(unary, pairwise, lengths)
+        return on_device.marginals(), on_device.value()
+    found = swept(unary.detach(), pairwise.detach(), lengths)
+    log_z = found.value()
+    return found.gradients(torch.ones_like(log_z))[0], log_z
 
 
 def pair_marginals(

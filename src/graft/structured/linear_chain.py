@@ -12,7 +12,7 @@ from torch import Tensor
 from graft.errors import GraftError
 from graft.ops.chain_entropy import divergence, entropy
 from graft.ops.chain_gradient import expected_counts, log_z
-from graft.ops.chain_kernels import best_lists, best_paths, draws, pair_marginals, swept
+from graft.ops.chain_kernels import best_lists, best_paths, draws, marginals, pair_marginals
 from graft.ops.logspace import NEG_INF, log_normalize, safe_mul
 from graft.structured.chain_potentials import ChainPotentials
 from graft.structured.checks import draws_shape, positive, refuse_impossible
@@ -98,9 +98,8 @@ class LinearChain(ChainPotentials):
         if self._by_torch:
             found = log_normalize(self._forward().values + self._backward().values, -1).exp()
         else:
-            sweep = swept(self._unary.detach(), self._pairwise.detach(), self._lengths)
-            refuse_impossible(torch.from_numpy(sweep.log_z), self.batch_shape)
-            found = sweep.gradients(torch.ones(self._rows))[0]
+            found, score = marginals(self._unary, self._pairwise, self._lengths)
+            refuse_impossible(score, self.batch_shape)
             if self._existence.order is None:  # the kernel gives 0 beyond lengths
                 return self._by_row(found[:, : self.length])
         found = found.masked_fill(~self._existence.alive[:, :, None], 0.0)
