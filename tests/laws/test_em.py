@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -560,3 +562,13 @@ def test_a_single_row_without_a_batch_dimension_is_a_row():
         EM(model).step({"a": torch.zeros(shape, dtype=torch.long), "b": torch.ones(shape, dtype=torch.long)})
         found.append(model.factors[0].table.softmax(-1))
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda em: pickle.loads(pickle.dumps(em))], ids=["deep", "pickled"])
+def test_a_copy_learns_as_the_original_would(copied):
+    torch.manual_seed(0)
+    em, data = EM(Model({"c": Categorical(states=2), "x | c": Gaussian(dim=1, given=2)})), {"x": torch.randn(20, 1)}
+    other = copied(em)
+    assert other.closed == em.closed != []
+    assert [other.step(data) for _ in range(4)] == [em.step(data) for _ in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(other.model.parameters(), em.model.parameters(), strict=True))

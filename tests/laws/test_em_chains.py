@@ -13,7 +13,7 @@ from torch import nn
 from graft import Missing, Model
 from graft.errors import ImpossibleEvidence
 from graft.factors import Categorical, Gaussian, Mixture
-from graft.factors.maximise_prior import GaussianPrior
+from graft.factors.maximise_prior import GaussianPrior, PseudoCounts
 from graft.objectives import EM
 from graft.objectives.em import Expected
 from graft.ops.chain_kernels import compiler
@@ -164,6 +164,59 @@ def test_compiled_equals_general(name, seed):
         em.maximise(quick)
     assert taken > 0
     assert not any(bool(p.isnan().any()) for p in em.model.parameters())
+
+
+PRIORS = {
+    "none": (PseudoCounts(), GaussianPrior(floor=1e-3)),
+    "strong": (PseudoCounts(0.5), GaussianPrior(loc=0.5, weight=2.0, scatter=0.3, degrees=4.0, floor=1e-3)),
+    "added": (PseudoCounts(1.0), GaussianPrior(floor=0.0, added=0.1)),
+    "high floor": (PseudoCounts(), GaussianPrior(floor=2.0)),
+}
+SMALL = (
+    "diag, 3 states",
+    "spherical, 3 states",
+    "missing cells",
+    "forbidden moves",
+    "a state nobody visits",
+    "symbols",
+)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("name", SMALL)
+def test_compiled_m_step_equals_plain(name, prior, single):
+    torch.manual_seed(0)
+    model, (counts, normal) = TABLE[name].model(), PRIORS[prior]
+    model = model.float() if single else model
+    kinds = {str(node): normal if isinstance(node.module, Gaussian) else counts for node in model.graph.nodes}
+    em = EM(model, priors=kinds)
+    found = em.expect(TABLE[name].data())
+    assert all(own.compiled for own in em._maximisers.values())
+    before, after = {n: p.detach().clone() for n, p in model.named_parameters()}, []
+    for compiled in (True, False):
+        model.load_state_dict(before)
+        for own in em._maximisers.values():
+            own.compiled = compiled
+        em.maximise(found)
+        after.append({n: p.detach().clone() for n, p in model.named_parameters()})
+        assert np.isfinite(em.log_prior())
+    for key, want in after[1].items():
+        torch.testing.assert_close(after[0][key], want, rtol=1e-6 if single else 1e-12, atol=1e-6 if single else 1e-12)
+
+
+def test_m_steps_follow_parameters_that_move():
+    torch.manual_seed(0)
+    model, batch = TABLE["diag, 3 states"].model().float(), TABLE["diag, 3 states"].data()
+    em = EM(model)
+    first = em.step(batch)
+    versions = [p._version for p in model.parameters()]
+    second = em.step(batch)
+    assert all(p._version > before for p, before in zip(model.parameters(), versions, strict=True))
+    model.double()
+    third = em.step(batch)
+    fourth = em.step(batch)
+    assert first < second < third < fourth
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -15,6 +15,7 @@ from torch import Tensor
 from graft.errors import GraftError
 from graft.factors.base import Call
 from graft.factors.lookup import look_up
+from graft.factors.maximise_held import Held
 from graft.factors.maximise_points import Points, points
 from graft.factors.maximise_prior import Prior
 
@@ -50,14 +51,14 @@ class Cases:
     @cached_property
     def points(self) -> Points:
         """The value as rows: batch and axes, and the states too where it varies with them."""
+        return points(self.rows(self.value), None if self.seen is None else self.rows(self.seen))
+
+    def rows(self, x: Tensor) -> Tensor:
+        """The value, or what is in its shape, as `points` has it."""
         lead = self.lead[self.slots :] if self.constant else self.lead
         event = self.value.shape[self.value.dim() - self.event :]
-
-        def rows(x: Tensor) -> Tensor:
-            x = x.reshape(x.shape[self.slots :]) if self.constant else x
-            return x.expand(*lead, *event).reshape(prod(lead), prod(event))
-
-        return points(rows(self.value), None if self.seen is None else rows(self.seen))
+        x = x.reshape(x.shape[self.slots :]) if self.constant else x
+        return x.expand(*lead, *event).reshape(prod(lead), prod(event))
 
     @cached_property
     def listed(self) -> int:
@@ -89,12 +90,16 @@ class Maximiser(ABC):
 
     Attributes:
         prior_type: the kind of prior that it takes.
+        compiled: whether its M-step may use the compiler, which an E-step has loaded.
+        held: its parameters.
     """
 
     prior_type: type[Any]
+    compiled: bool = False
 
     def __init__(self, factor: Any, prior: Prior | None = None) -> None:
         self.factor = factor
+        self.held = Held(factor)
         self.prior: Any = self.prior_type() if prior is None else prior
         if not isinstance(self.prior, self.prior_type):
             wanted, got = self.prior_type.__name__, type(prior).__name__

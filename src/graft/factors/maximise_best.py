@@ -32,7 +32,7 @@ class Moments:
 
 def array(tensor: Tensor) -> np.ndarray:
     """A small tensor in double precision where numpy reaches it: its operations cost a third of torch's."""
-    own = tensor.detach()
+    own = tensor.detach() if tensor.requires_grad else tensor
     if own.dtype != torch.float64 or not own.is_cpu:
         own = own.double().cpu()
     found: np.ndarray = own.numpy()

@@ -11,16 +11,17 @@ import torch
 from jaxtyping import Float, Shaped
 
 from graft.factors.maximise import Cases, Maximiser, Statistics
+from graft.factors.maximise_compiled import log_probabilities
 from graft.factors.maximise_gaussian import GaussianMaximiser
 from graft.factors.maximise_mixture import MixtureMaximiser
 from graft.factors.maximise_moments import CANCELLED
-from graft.factors.maximise_points import TOLERANCE, Points
+from graft.factors.maximise_points import TOLERANCE, Points, refuse_great
 from graft.factors.maximise_tables import CategoricalMaximiser
+from graft.ops.cpu.chain_sums import Squares
 
 #: Numbers per element that features may take; a full covariance of more goes state by state.
 WIDEST = 256
 EPS = np.finfo(np.float64).eps
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 #: What a family gives of each component: natural parameters (K, F), and constants (K).
 Natural = tuple[np.ndarray, np.ndarray]
 
@@ -33,6 +34,10 @@ class Features(ABC):
     """
 
     values: np.ndarray
+
+    def rows(self, count: int) -> np.ndarray | Squares:
+        """The features of all elements in so many rows, as `graft.ops.baum_welch.BaumWelch` takes them."""
+        return self.values.reshape(count, len(self.values) // count, *self.values.shape[1:])
 
     @abstractmethod
     def natural(self) -> Natural | None:
@@ -53,7 +58,7 @@ class Symbols(Features):
         self.own, self.values = own, symbols
 
     def natural(self) -> Natural:
-        found = log_probabilities(self.own.factor.table)
+        found = log_probabilities(self.own.held.read("table"))
         return found, np.zeros(len(found))
 
     def statistics(self, mass: Float[np.ndarray, " k"], moments: Float[np.ndarray, "k f"]) -> Statistics:
@@ -63,19 +68,16 @@ class Symbols(Features):
 class _Normals(Features):
     """Gaussians, or mixtures of them, about the mean of all points."""
 
-    def __init__(self, own: GaussianMaximiser | MixtureMaximiser, at: Points) -> None:
-        self.own, self.centre = own, at.centre.numpy()
-        self.widest = at.widest.numpy()
-        self.origin = self.shift = np.empty(0)
+    def __init__(self, own: GaussianMaximiser | MixtureMaximiser, centre: np.ndarray, widest: np.ndarray) -> None:
+        self.own, self.centre, self.widest = own, centre, widest
+        self.origin = np.empty(0)
 
     def _present(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Locations about the centre, raw scales, and log-weights in mixtures; `statistics` reads the locations."""
+        """Locations, raw scales, and log-weights in mixtures; `statistics` reads the locations."""
         loc, raw = self.own.tables()
         self.origin = loc.copy()
-        self.shift = loc - self.centre
-        logits: Any = self.own.factor.logits if self._mixed else None
-        weights = np.zeros(len(loc)) if logits is None else log_probabilities(logits).reshape(-1)
-        return self.shift, raw, weights
+        weights = log_probabilities(self.own.held.read("logits")).reshape(-1) if self._mixed else np.zeros(len(loc))
+        return self.origin, raw, weights
 
     @property
     def _mixed(self) -> bool:
@@ -95,55 +97,57 @@ class _Normals(Features):
 class Diagonal(_Normals):
     r"""$\phi(x) = (x, x^2)$ about a centre, and where cells are missing $(x, x^2, 1)$ of those that are there."""
 
-    def __init__(self, own: GaussianMaximiser | MixtureMaximiser, at: Points) -> None:
-        super().__init__(own, at)
-        x, width, self.holes = at.x.numpy(), at.x.shape[1], at.seen is not None
-        self.values = np.empty((len(x), (2 + self.holes) * width))
-        self.values[:, :width] = x
-        np.multiply(x, x, out=self.values[:, width : 2 * width])
-        if at.seen is not None:
-            self.values[:, 2 * width :] = at.seen.numpy()
+    def __init__(self, own: GaussianMaximiser | MixtureMaximiser, cases: Cases) -> None:
+        from graft.ops.cpu import normals
+
+        self.kernel, self.holes = normals, cases.seen is not None
+        if self.holes:
+            at = cases.points
+            super().__init__(own, at.centre.numpy(), at.widest.numpy())
+            parts = (at.x, at.squares, at.seen)
+            self.values = np.concatenate([part.numpy() for part in parts if part is not None], 1)
+            return
+        value = cases.value.detach()
+        self.values = np.ascontiguousarray(
+            cases.rows(value if value.dtype == torch.float32 else value.double()).numpy()
+        )
+        centre, widest = np.empty((2, self.values.shape[1]))
+        normals.measure(self.values, centre, widest)
+        refuse_great(bool(np.isfinite(widest).all()))
+        super().__init__(own, centre, widest)
+
+    def rows(self, count: int) -> np.ndarray | Squares:
+        found = super().rows(count)
+        return found if self.holes or isinstance(found, Squares) else Squares(found, self.centre)
 
     def natural(self) -> Natural | None:
-        shift, raw, weights = self._present()
-        width = shift.shape[1]
-        half, squares = -0.5 * np.exp(-2.0 * raw), shift * shift
-        if not -2.0 * (half * np.maximum(self.widest, squares)).sum(1).min(initial=0.0) * EPS < TOLERANCE:
-            return None
-        eta = np.empty((len(shift), (2 + self.holes) * width))
-        np.multiply(shift, -2.0 * half, out=eta[:, :width])
-        eta[:, width : 2 * width] = half
-        norm = squares * half - raw - _HALF_LOG_2PI
-        if self.holes:
-            eta[:, 2 * width :] = norm
-            return eta, weights
-        return eta, norm.sum(1) + weights
+        loc, raw, weights = self._present()
+        eta, constants = np.empty((len(loc), (2 + self.holes) * loc.shape[1])), np.empty(len(loc))
+        worst = self.kernel.natural(loc, raw, self.centre, self.widest, weights, self.holes, eta, constants)
+        return (eta, constants) if worst * EPS < TOLERANCE else None
 
     def statistics(self, mass: Float[np.ndarray, " k"], moments: Float[np.ndarray, "k f"]) -> Statistics | None:
-        shift, width = self.shift, self.shift.shape[1]
-        plain, squares = moments[:, :width], moments[:, width : 2 * width]
-        each = moments[:, 2 * width :] if self.holes else np.repeat(mass[:, None], width, 1)
-        by = each * shift
-        first, moved = plain - by, by * shift
-        second = squares - 2 * shift * plain + moved
-        if (np.maximum(second, self._least * each) < CANCELLED * np.maximum(squares, moved)).any():
+        each, first, second = np.empty((3, *self.origin.shape))
+        lost = self.kernel.moved(
+            mass, moments, self.origin, self.centre, self._least, CANCELLED, self.holes, each, first, second
+        )
+        if lost:
             return None
-        found = {"origin": self.origin, "mass": np.ascontiguousarray(each), "first": first, "second": second}
-        return self._told(found, mass)
+        return self._told({"origin": self.origin, "mass": each, "first": first, "second": second}, mass)
 
 
 class Full(_Normals):
     r"""$\phi(x) = (x, x x^\top)$ about a centre, of the products those on and above the diagonal."""
 
     def __init__(self, own: GaussianMaximiser | MixtureMaximiser, at: Points) -> None:
-        super().__init__(own, at)
+        super().__init__(own, at.centre.numpy(), at.widest.numpy())
         x = at.x.numpy()
         self.upper = np.triu_indices(x.shape[1])
         self.values = np.concatenate([x, x[:, self.upper[0]] * x[:, self.upper[1]]], 1)
 
     def natural(self) -> Natural | None:
-        shift, raw, weights = self._present()
-        logs = np.diagonal(raw, axis1=1, axis2=2)
+        loc, raw, weights = self._present()
+        shift, logs = loc - self.centre, np.diagonal(raw, axis1=1, axis2=2)
         root = np.linalg.inv(np.tril(raw, -1) + np.exp(logs)[:, :, None] * np.eye(shift.shape[1]))
         precision = np.broadcast_to(np.swapaxes(root, 1, 2) @ root, (*shift.shape, shift.shape[1]))
         reach = np.sqrt(np.maximum(self.widest, shift * shift))
@@ -157,7 +161,7 @@ class Full(_Normals):
         return np.concatenate([linear, products], 1), weights - norm - 0.5 * (linear * shift).sum(1)
 
     def statistics(self, mass: Float[np.ndarray, " k"], moments: Float[np.ndarray, "k f"]) -> Statistics | None:
-        shift, (count, width) = self.shift, self.shift.shape
+        shift, (count, width) = self.origin - self.centre, self.origin.shape
         plain, square = moments[:, :width], np.zeros((count, width, width))
         square[:, self.upper[0], self.upper[1]] = moments[:, width:]
         square[:, self.upper[1], self.upper[0]] = moments[:, width:]
@@ -170,19 +174,13 @@ class Full(_Normals):
         return self._told({"origin": self.origin, "mass": mass.copy(), "first": first, "second": second}, mass)
 
 
-def log_probabilities(table: torch.Tensor) -> np.ndarray:
-    """Of logits on the last axis, in double precision."""
-    found: np.ndarray = table.detach().double().log_softmax(-1).numpy()
-    return found
-
-
 def features(own: Maximiser, cases: Cases) -> Features | None:
     """The features of an observed value; None if there are none for this kind of factor, or too many.
 
     Example:
         >>> from graft.factors.gaussian import Gaussian
         >>> cases = Cases((2, 3), 1, torch.arange(2)[:, None], torch.tensor([[[1.0], [2.0], [3.0]]]), 1)
-        >>> features(GaussianMaximiser(Gaussian(dim=1, given=2)), cases).values.T
+        >>> features(GaussianMaximiser(Gaussian(dim=1, given=2)), cases).rows(1).whole()[0].T
         array([[-1.,  0.,  1.],
                [ 1.,  0.,  1.]])
     """
@@ -194,7 +192,7 @@ def features(own: Maximiser, cases: Cases) -> Features | None:
         return Symbols(own, symbols.expand(cases.lead[cases.slots :]).reshape(-1).numpy())
     assert isinstance(own, GaussianMaximiser | MixtureMaximiser)
     if own.factor.covariance in ("diag", "spherical"):
-        return Diagonal(own, cases.points)
+        return Diagonal(own, cases)
     width = cases.points.x.shape[1]
     if cases.seen is not None or width + width * (width + 1) // 2 > WIDEST:
         return None

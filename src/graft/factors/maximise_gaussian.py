@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from graft.factors.gaussian import Gaussian
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
 from graft.factors.maximise_best import Moments, array, best_loc, best_log_scale
+from graft.factors.maximise_compiled import best_diagonal as compiled_best
+from graft.factors.maximise_compiled import prior_tables
 from graft.factors.maximise_moments import diagonal_moments, full_moments, moved
 from graft.factors.maximise_points import Points, diagonal, full
 from graft.factors.maximise_prior import GaussianPrior, spread_over
@@ -150,7 +153,7 @@ class GaussianMaximiser(Maximiser):
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """Locations (K, D), and logarithms of scales (K, D or 1), or raw Cholesky factors (K or 1, D, D)."""
-        loc, raw = array(self.factor.loc), array(self.factor.raw_scale)
+        loc, raw = self.held.read("loc"), self.held.read("raw_scale")
         loc = loc.reshape(prod(self.factor.given or ()), -1)
         if self.factor.covariance in ("full", "tied"):
             return loc, raw.reshape(-1, loc.shape[1], loc.shape[1])
@@ -168,7 +171,10 @@ class GaussianMaximiser(Maximiser):
 
     def maximise(self, found: Statistics) -> None:
         factor, kind = self.factor, self.factor.covariance
-        least, moves = torch.finfo(factor.loc.dtype).tiny, factor.loc.requires_grad
+        loc_now: Tensor = factor.loc
+        least, moves = torch.finfo(loc_now.dtype).tiny, loc_now.requires_grad
+        if self.compiled and self._by_kernel(found, max(self.prior.floor, least), moves):
+            return
         loc: Any
         raw: Any
         if kind in ("full", "tied"):
@@ -183,8 +189,31 @@ class GaussianMaximiser(Maximiser):
         assign(factor.loc, loc, "a Gaussian")
         assign(factor.raw_scale, raw, "a Gaussian")
 
+    def _by_kernel(self, found: Statistics, floor: float, moves: bool) -> bool:
+        """Whether a compiled M-step has moved the parameters: where dimensions are independent, and nothing is NaN."""
+        if self.factor.covariance not in ("diag", "spherical") or found["mass"].dim() != 2:
+            return False
+        spherical = self.factor.covariance == "spherical"
+        best = compiled_best(found, self.tables(), self.prior, self._prior, floor, moves, spherical)
+        if best is None:
+            return False
+        self.held.write("loc", best[0])
+        self.held.write("raw_scale", best[1])
+        return True
+
+    @cached_property
+    def _prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of independent dimensions."""
+        return prior_tables(self.prior, (prod(self.factor.given or ()), prod(self.factor.event or ())))
+
     def log_prior(self) -> float:
-        return self.components().log_prior(self.prior)
+        if self.prior.none or self.factor.covariance not in ("diag", "spherical"):
+            return self.components().log_prior(self.prior)
+        prior, (m, scatter), (loc, raw) = self.prior, self._prior, self.tables()
+        squares = scatter + prior.weight * (m - loc) ** 2
+        with np.errstate(over="ignore", invalid="ignore"):
+            each = prior.degrees * raw + 0.5 * squares * np.exp(-2.0 * raw)
+        return -float(each.sum())
 
     def joined(self, one: Statistics, other: Statistics, share: float = 1.0, rest: float = 1.0) -> Statistics:
         return joined_moments(one, other, share, rest)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
-from graft.factors.maximise_best import array
 from graft.factors.maximise_gaussian import Components, joined_moments
 from graft.factors.maximise_prior import MixturePrior
 from graft.factors.maximise_tables import CategoricalMaximiser, log_density
@@ -36,7 +35,7 @@ class MixtureMaximiser(Maximiser):
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """As of a Gaussian, of all components of all states."""
-        loc, raw = array(self.factor.loc), array(self.factor.raw_scale)
+        loc, raw = self.held.read("loc"), self.held.read("raw_scale")
         loc = loc.reshape(-1, loc.shape[-1])
         return loc, raw.reshape(len(loc), *raw.shape[self.factor.logits.dim() :])
 

@@ -63,9 +63,14 @@ def points(values: Shaped[Tensor, "n d"], seen: Bool[Tensor, "n d"] | None = Non
         x = torch.where(seen, x, 0.0)
         centre = x.sum(0) / there.sum(0).clamp_min(1.0)
         found = Points((x - centre) * there, centre, there)
-    if not bool(torch.isfinite(found.widest).all()):
-        raise GraftError("an observation is too great: its square has no finite value, scale the data")
+    refuse_great(bool(torch.isfinite(found.widest).all()))
     return found
+
+
+def refuse_great(finite: bool) -> None:
+    """Raises unless all squares of data are finite."""
+    if not finite:
+        raise GraftError("an observation is too great: its square has no finite value, scale the data")
 
 
 def diagonal(at: Points, loc: Float[Tensor, "k d"], scale: Float[Tensor, "k d"]) -> Float[Tensor, "k n"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from typing import Any, ClassVar
 
 import torch
@@ -153,6 +154,7 @@ def _numbers(value: Any, what: str) -> Tensor:
         found = torch.as_tensor(value, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise GraftError(f"{what} is a number or an array of numbers, not {type(value).__name__}") from error
-    if not bool(torch.isfinite(found).all()):
+    finite = isfinite(found.item()) if found.dim() == 0 else bool(torch.isfinite(found).all())
+    if not finite:
         raise GraftError(f"{what} is finite, not {value}")
     return found

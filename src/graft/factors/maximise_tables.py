@@ -12,6 +12,7 @@ from graft.factors.bernoulli import Bernoulli
 from graft.factors.categorical import Categorical
 from graft.factors.maximise import Cases, Maximiser, Statistics, assign
 from graft.factors.maximise_best import array, best_logits
+from graft.factors.maximise_compiled import best_logits as compiled_best
 from graft.factors.maximise_prior import PseudoCounts, spread_over
 
 
@@ -37,7 +38,11 @@ class CategoricalMaximiser(Maximiser):
 
     def maximise(self, found: Statistics) -> None:
         table: Tensor = self.factor.table
-        assign(table, self.best(found["counts"], table, self.prior), "a Categorical")
+        best = compiled_best(found["counts"], self.held.read("table"), self.prior) if self.compiled else None
+        if best is None:
+            assign(table, self.best(found["counts"], table, self.prior), "a Categorical")
+        else:
+            self.held.write("table", best)
 
     @staticmethod
     def best(counts: Tensor, table: Tensor, prior: PseudoCounts) -> np.ndarray:

@@ -9,6 +9,7 @@ index   := letter | letter ("-"|"+") int | int | ":"
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 from graft.errors import FormulaError
@@ -43,6 +44,12 @@ def parse(text: str) -> Formula:
     """
     if not isinstance(text, str):
         raise FormulaError(f"a formula is a string, not {type(text).__name__}")
+    return _parsed(text)
+
+
+@lru_cache(1024)
+def _parsed(text: str) -> Formula:
+    """Formulas never change, and models of one kind are made again and again."""
     return _Parser(text).formula()
 
 

@@ -31,13 +31,13 @@ class Expected:
     Attributes:
         log_likelihood: the sum of log p(evidence | inputs) over all rows, in nats.
         rows: how many.
-        statistics: by place of the module in the model.
+        statistics: by module of the model.
         counts: of the factors that an optimiser moves, batch by batch.
     """
 
     log_likelihood: float = 0.0
     rows: int = 0
-    statistics: dict[int, Statistics] = field(default_factory=dict)
+    statistics: dict[Any, Statistics] = field(default_factory=dict)
     counts: list[tuple[Mapping[str, Any], dict[Node, Tensor]]] = field(default_factory=list)
 
 
@@ -97,7 +97,7 @@ class EM(Likelihood):
         return [str(node) for node in self.model.graph.nodes if self._of(node) is not None]
 
     def _of(self, node: Node) -> Maximiser | None:
-        return self._maximisers.get(id(node.module))
+        return self._maximisers.get(node.module)
 
     def _free(self) -> dict[str, nn.Parameter]:
         """Parameters that only an optimiser can move, by name."""
@@ -174,7 +174,7 @@ class EM(Likelihood):
         else:
             likelihood, found = quick
         for node, one in found.items():
-            place = id(node.module)
+            place = node.module
             before = total.statistics.get(place)
             total.statistics[place] = one if before is None else self._by(node).joined(before, one)
         total.log_likelihood += likelihood

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from graft.factors.maximise import Cases, Maximiser, Statistics
-from graft.factors.maximise_features import Features, features, log_probabilities
+from graft.factors.maximise_compiled import log_probabilities
+from graft.factors.maximise_features import Features, features
 from graft.factors.maximise_tables import CategoricalMaximiser
 from graft.graph.nodes import Node
 from graft.graph.terms import Axis, Element, Term
@@ -53,26 +54,26 @@ class ChainStep:
 
     def __init__(self, roles: Roles, by: By, emission: Features, lengths: np.ndarray) -> None:
         self.roles, self.by, self.emission = roles, by, emission
-        values = emission.values
-        steps = len(values) // max(1, len(lengths))
-        self.chain = BaumWelch(values.reshape(len(lengths), steps, *values.shape[1:]), lengths)
+        self.chain = BaumWelch(emission.rows(len(lengths)), lengths)
+        for node in (roles.start, roles.move, roles.emission):
+            if node is not None:
+                by(node).compiled = True
 
     def parameters(self) -> Parameters | None:
         """The present ones; None if the emissions would lose digits."""
         found = self.emission.natural()
         if found is None:
             return None
-        start = log_probabilities(self._table(self.roles.start))
+        start = self._table(self.roles.start)
         if self.roles.move is None:
             # nothing moves in one step
             move = np.zeros((len(start), len(start)))
         else:
-            move = log_probabilities(self._table(self.roles.move))
+            move = self._table(self.roles.move)
         return Parameters(start, move, np.ascontiguousarray(found[0]), found[1])
 
-    def _table(self, node: Node) -> torch.Tensor:
-        table: torch.Tensor = self.by(node).factor.table
-        return table
+    def _table(self, node: Node) -> np.ndarray:
+        return log_probabilities(self.by(node).held.read("table"))
 
     def expect(self) -> tuple[float, dict[Node, Statistics]] | None:
         """The log-likelihood of all rows in nats and the statistics by factor; None if only the general way does."""

@@ -12,22 +12,22 @@ from graft.factors.maximise_prior import Prior
 from graft.model import Model
 
 
-def maximisers(model: Model, priors: dict[str, Prior]) -> dict[int, Maximiser]:
-    """The closed forms by identity of their module, which several formulas may share.
+def maximisers(model: Model, priors: dict[str, Prior]) -> dict[Any, Maximiser]:
+    """The closed forms by their module, which several formulas may share; a deep copy finds its own by it.
 
     Raises:
         GraftError: a prior is of no formula, of a factor without closed form, or does not fit its factor.
     """
     asked = {_bare(text): prior for text, prior in priors.items()}
-    found: dict[int, Maximiser] = {}
+    found: dict[Any, Maximiser] = {}
     for node in model.graph.nodes:
         prior = asked.pop(_bare(node.formula.text), None)
-        one = maximiser(node.module, prior) if prior is not None or id(node.module) not in found else None
+        one = maximiser(node.module, prior) if prior is not None or node.module not in found else None
         if prior is not None and one is None:
             raise GraftError(f"{node}: {type(node.module).__name__} has no M-step in closed form, so it takes no prior")
         if one is not None:
             one.log_prior()  # refuses numbers that do not fit the factor
-            found[id(node.module)] = one
+            found[node.module] = one
     if asked:
         formulas = ", ".join(node.formula.text for node in model.graph.nodes)
         raise GraftError(f"priors name {min(asked)!r}; the model has {formulas}")

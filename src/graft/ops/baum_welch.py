@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from graft.ops.cpu.chain_sums import Parameters, Sums
+from graft.ops.cpu.chain_sums import Parameters, Squares, Sums
 
 if TYPE_CHECKING:
     from graft.ops.cpu.row_by_row import RowByRow
@@ -26,7 +26,8 @@ class BaumWelch:
     elements times states is written but messages.
 
     Args:
-        features: the $\phi$, (B, T, F), float64; or symbols (B, T), whole numbers. Finite beyond a row's length.
+        features: the $\phi$, (B, T, F), float64; symbols (B, T), whole numbers; or vectors with their squares. Finite
+            beyond a row's length.
         lengths: (B,).
 
     Source: Baum, Petrie, Soules & Weiss 1970; Rabiner 1989, equations 37 to 40.
@@ -40,7 +41,7 @@ class BaumWelch:
                [1. , 0.5]]))
     """
 
-    def __init__(self, features: Shaped[np.ndarray, "b t *f"], lengths: Int[np.ndarray, " b"]) -> None:
+    def __init__(self, features: Shaped[np.ndarray, "b t *f"] | Squares, lengths: Int[np.ndarray, " b"]) -> None:
         self.features, self.lengths = features, lengths
         self.narrow = len(lengths) < ROWS
 

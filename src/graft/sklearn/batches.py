@@ -26,11 +26,16 @@ def grouped(sequences: Sequences, states: int, cells: int = CELLS) -> Iterator[n
         ([[2, 0]], [[2], [0]])
     """
     lengths, widths = sequences.lengths, _widest(sequences)
+    order = np.argsort(lengths, kind="stable")
+    order = order[np.count_nonzero(lengths == 0) :]
+    most = max(int(widths.max(initial=0)), states**2)
+    if len(order) and len(order) * int(lengths[order[-1]]) * most <= cells:
+        # no batch is too large where all together are not
+        yield order
+        return
     batch: list[int] = []
     widest = 0
-    for row in np.argsort(lengths, kind="stable").tolist():
-        if lengths[row] == 0:
-            continue
+    for row in order.tolist():
         widest = max(widest, int(widths[row]), states**2)
         if batch and (len(batch) + 1) * int(lengths[row]) * widest > cells:
             yield np.array(batch)

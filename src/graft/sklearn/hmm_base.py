@@ -22,7 +22,7 @@ from graft.model import Model
 from graft.objectives.em import EM
 from graft.objectives.em_run import Prepared
 from graft.sklearn.hmm_data import Observed, observed
-from graft.sklearn.hmm_settings import checked, pseudo
+from graft.sklearn.hmm_settings import checked, pseudo, settings_of
 from graft.sklearn.hmm_start import simplex
 from graft.sklearn.hmm_told import NotFitted, Told, distribution
 
@@ -77,6 +77,10 @@ class BaseHMM(BaseEstimator, ABC):
     @abstractmethod
     def _emission(self, told: Mapping[str, np.ndarray]) -> nn.Module:
         """The factor with these parameters."""
+
+    def _fitting(self, told: Mapping[str, np.ndarray]) -> None:
+        """Refuses attributes that do not fit each other."""
+        self._emission(told)
 
     @abstractmethod
     def _read(self, name: str, factor: Any) -> np.ndarray:
@@ -137,7 +141,7 @@ class BaseHMM(BaseEstimator, ABC):
     def _tell(self, name: str, value: Any) -> None:
         told = {**self._known(set(self._letters.values()) - {name}), name: self._valid(name, value)}
         if set(told) == set(self._letters.values()):
-            self._emission(told)  # refuses attributes that do not fit each other
+            self._fitting(told)
             self.__dict__.pop("_model", None)
         self._told = told
 
@@ -156,7 +160,9 @@ class BaseHMM(BaseEstimator, ABC):
     def _built(self, told: Mapping[str, np.ndarray]) -> Model:
         tables = (torch.from_numpy(np.ascontiguousarray(told[name])) for name in ("startprob_", "transmat_"))
         start, move = (Categorical(probs=table) for table in tables)
-        return Model({START: start, MOVE: move, EMIT: self._emission(told)}).to(getattr(torch, self.dtype))
+        model = Model({START: start, MOVE: move, EMIT: self._emission(told)})
+        # attributes are told in double precision
+        return model if self.dtype == "float64" else model.to(getattr(torch, self.dtype))
 
     def fit(self, X: Any, lengths: Any = None) -> Any:
         """Learn the parameters by EM; the same data and `random_state` give the same ones.
@@ -169,7 +175,7 @@ class BaseHMM(BaseEstimator, ABC):
         Raises:
             GraftError: a setting or a shape is wrong, or there is no element.
         """
-        checked(self.get_params(), "".join(self._letters), self._shapes)
+        checked(settings_of(self), "".join(self._letters), self._shapes)
         data = observed(X, lengths, self._dtype)
         if len(data.table) == 0:
             raise GraftError("there is no element in X to learn from")
@@ -221,7 +227,7 @@ class BaseHMM(BaseEstimator, ABC):
 
     def _batches(self, data: Observed) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
         for places, exists in data.batches(max(data.table.shape[1], int(self.n_components))):
-            batch = {"y": self._evidence(data.table[places], exists)}
+            batch = {"y": self._evidence(data.elements(places, exists), exists)}
             if not exists.all():
                 batch["lengths"] = torch.from_numpy(exists.sum(1))
             yield places, exists, batch

@@ -71,15 +71,25 @@ def roots(found: np.ndarray, kind: str) -> np.ndarray:
     return np.sqrt(found) if kind in ("diag", "spherical") else np.linalg.cholesky(found)
 
 
+def same_width(means: np.ndarray, covars: np.ndarray, kind: str) -> None:
+    """Refuse means and covariances of different vectors.
+
+    Raises:
+        ShapeError: they differ in their dimensions.
+    """
+    width = means.shape[1]
+    if kind != "spherical" and covars.shape[-1] != width:
+        raise ShapeError(f"means_ have {width} dimensions, covars_ {covars.shape[-1]}")
+
+
 def gaussian(means: np.ndarray, covars: np.ndarray, kind: str) -> Gaussian:
     """The factor with these tables, in double precision.
 
     Raises:
         ShapeError: means and covariances differ in their dimensions.
     """
+    same_width(means, covars, kind)
     states, width = means.shape
-    if kind != "spherical" and covars.shape[-1] != width:
-        raise ShapeError(f"means_ have {width} dimensions, covars_ {covars.shape[-1]}")
     found = Gaussian(dim=width, given=states, covariance=kind).double()  # type: ignore[arg-type]
     scale = torch.from_numpy(np.ascontiguousarray(roots(covars, kind)))
     with torch.no_grad():

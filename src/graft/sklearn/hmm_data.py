@@ -40,6 +40,15 @@ class Observed:
         for rows in grouped(sequences, 1, CELLS):
             yield sequences.places(rows)
 
+    def elements(self, places: np.ndarray, exists: np.ndarray) -> np.ndarray:
+        """The elements of a batch, (rows, time, dimensions): part of the table itself where they stand end to end."""
+        first, size = int(places[0, 0]), places.size
+        # rows of one length come in order
+        if exists.all() and places[-1, -1] - first + 1 == size:
+            return self.table[first : first + size].reshape(*places.shape, -1)
+        found: np.ndarray = self.table[places]
+        return found
+
     def restored(self, answer: np.ndarray) -> Any:
         """An answer per element, (elements, ...), in the layout of the data."""
         if self.layout == "rows":

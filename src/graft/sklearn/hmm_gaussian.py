@@ -11,7 +11,7 @@ from torch import nn
 
 from graft.factors.maximise_prior import GaussianPrior
 from graft.sklearn.hmm_base import BaseHMM
-from graft.sklearn.hmm_covariances import covariances, freedom, gaussian, matrices, same, variances
+from graft.sklearn.hmm_covariances import covariances, freedom, gaussian, matrices, same, same_width, variances
 from graft.sklearn.hmm_data import Observed, with_missing
 from graft.sklearn.hmm_start import centres, covariance
 from graft.sklearn.hmm_told import Told, numbers, shaped
@@ -114,6 +114,9 @@ class GaussianHMM(BaseHMM):
     def _emission(self, told: Mapping[str, np.ndarray]) -> nn.Module:
         means, kind = told["means_"], self.covariance_type
         return gaussian(means, told["covars_"], kind)
+
+    def _fitting(self, told: Mapping[str, np.ndarray]) -> None:
+        same_width(told["means_"], told["covars_"], self.covariance_type)
 
     def _read(self, name: str, factor: Any) -> np.ndarray:
         if name == "means_":

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from graft.errors import GraftError
 
 _COUNTS = ("n_components", "n_iter", "n_mix", "max_iter", "n_init")
 _AT_LEAST_0 = ("means_weight", "covars_weight", "min_covar", "reg_covar")
+#: Names of settings by class.
+_NAMES: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 _CHOICES = {
     "algorithm": ("viterbi", "map"),
     "dtype": ("float64", "float32"),
@@ -52,6 +56,14 @@ def checked(settings: Mapping[str, Any], letters: str, shapes: tuple[str, ...]) 
             rule = None if good else f"some of the letters {letters!r}"
         if rule is not None:
             raise GraftError(f"{name} must be {rule}, not {value!r}")
+
+
+def settings_of(estimator: BaseEstimator) -> dict[str, Any]:
+    """The settings by name, as `get_params` has them, which reads the signature anew each time."""
+    kind = type(estimator)
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(kind._get_param_names())
+    return {name: getattr(estimator, name) for name in _NAMES[kind]}
 
 
 def pseudo(concentration: Any, name: str) -> Any:

@@ -69,6 +69,6 @@ def distribution(value: Any, shape: tuple[int | None, ...], name: str) -> np.nda
     """
     found = shaped(numbers(value, name), shape, name)
     total = found.sum(-1, keepdims=True)
-    if (found < 0).any() or not np.allclose(total, 1.0, rtol=0, atol=1e-4):
+    if (found < 0).any() or (np.abs(total - 1.0) > 1e-4).any():
         raise GraftError(f"{name} must hold probabilities that sum to one on the last axis")
     return found / total

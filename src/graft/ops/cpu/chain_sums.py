@@ -8,6 +8,24 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
+class Squares:
+    r"""Vectors whose features are $x - c$ and $(x - c)^2$, which are made where they are needed.
+
+    Attributes:
+        x: (B, T, D), of any type.
+        centre: (D,), the c.
+    """
+
+    x: np.ndarray
+    centre: np.ndarray
+
+    def whole(self) -> np.ndarray:
+        """(B, T, 2 D), in double precision."""
+        about = self.x - self.centre
+        return np.concatenate([about, about * about], -1)
+
+
+@dataclass(frozen=True, eq=False)
 class Parameters:
     r"""Of a chain whose component k of a state has the log-density $c_k + \eta_k^\top \phi(x)$.
 

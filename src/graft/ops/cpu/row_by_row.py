@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft.ops.cpu.chain_sums import Parameters, Sums
+from graft.ops.cpu.chain_sums import Parameters, Squares, Sums
 from graft.ops.cpu.choose import Swept
 
 
@@ -18,7 +18,8 @@ class RowByRow:
         lengths: (B,).
     """
 
-    def __init__(self, features: np.ndarray, lengths: np.ndarray) -> None:
+    def __init__(self, features: np.ndarray | Squares, lengths: np.ndarray) -> None:
+        features = features.whole() if isinstance(features, Squares) else features
         self.symbols = features.ndim == 2
         self.features, self.lengths = torch.from_numpy(features), torch.from_numpy(lengths)
 

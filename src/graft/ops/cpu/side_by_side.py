@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from graft.ops.cpu import chain_lanes as kernel
-from graft.ops.cpu.chain_sums import Parameters, Sums
+from graft.ops.cpu import chain_round as kernel
+from graft.ops.cpu.chain_back import STEPS
+from graft.ops.cpu.chain_lanes import sweep
+from graft.ops.cpu.chain_sums import Parameters, Squares, Sums
 from graft.ops.cpu.choose import DOUBLE
 from graft.ops.cpu.share import aligned, give, share, take, workers_for
 from graft.ops.cpu.sweeps import arithmetic
@@ -30,8 +32,9 @@ class SideBySide:
         lengths: (B,).
     """
 
-    def __init__(self, features: np.ndarray, lengths: np.ndarray) -> None:
-        self.count, self.symbols = len(lengths), features.ndim == 2
+    def __init__(self, features: np.ndarray | Squares, lengths: np.ndarray) -> None:
+        self.count = len(lengths)
+        self.symbols = isinstance(features, np.ndarray) and features.ndim == 2
         order = np.argsort(-lengths, kind="stable")
         #: of the rows that have elements, the longest first
         self.order = order[: np.count_nonzero(lengths)]
@@ -39,95 +42,108 @@ class SideBySide:
         self.lengths = np.zeros(self.blocks * HEIGHT, np.int64)
         self.lengths[: len(self.order)] = lengths[self.order]
         self.begins = np.concatenate([[0], np.cumsum(self.lengths[::HEIGHT])])
-        self.features = 0 if self.symbols else whole(features.shape[2])
+        self.longest = int(self.lengths[0]) if self.blocks else 0
+        #: what is kept of an element, and what an E-step sees of it
+        self.lines = self.features = 0
         self.data = self._dealt(features)
+        self._round: _Round | None = None
 
-    def _dealt(self, features: np.ndarray) -> np.ndarray:
-        """(steps of all blocks, F, height), or (steps, height)."""
+    def _dealt(self, features: np.ndarray | Squares) -> np.ndarray:
+        """(steps of all blocks, lines, height), or (steps, height)."""
         steps = int(self.begins[-1])
+        if isinstance(features, Squares):
+            self.lines = len(features.centre)
+            self.features = whole(2 * self.lines)
+            into, x = aligned(steps * self.lines * HEIGHT, DOUBLE), np.ascontiguousarray(features.x)
+            kernel.deal_about(
+                x.reshape(-1), features.centre, into, self.order, self.lengths, self.begins, x.shape[1], HEIGHT
+            )  # fmt: skip
+            return into
+        width = 1 if self.symbols else features.shape[2]
+        self.lines = self.features = 0 if self.symbols else whole(width)
         kind, lines = (np.dtype(np.int64), 1) if self.symbols else (DOUBLE, self.features)
         into, flat = aligned(steps * lines * HEIGHT, kind), np.ascontiguousarray(features).reshape(-1)
-        into[:] = 0
-        width = 1 if self.symbols else features.shape[2]
-        kernel.deal(flat, into, self.order, self.lengths, self.begins, features.shape[1], width, self.features, HEIGHT)
+        kernel.deal(flat, into, self.order, self.lengths, self.begins, features.shape[1], width, lines, HEIGHT)
         return into
 
     def expect(self, now: Parameters) -> Sums | None:
         """The E-step; `None` where linear space is too narrow for parameters and data, or a row is impossible."""
-        finite = now.move[now.move > -np.inf]
-        if not finite.size:
-            return None
-        peak, zeros = float(finite.max()), finite.size < now.move.size
-        run, floor = arithmetic(peak - float(finite.min()), zeros, len(now.start), DOUBLE)
-        return _Round(self, now, peak, floor).sums() if run > 0 else None
+        width, rows = whole(len(now.start)), whole(len(now.constants))
+        work = float(self.begins[-1]) * HEIGHT * (3.0 * width * width + 2.0 * rows * self.features)
+        workers = workers_for(self.blocks, work)
+        if self._round is None or not self._round.fits(now, workers):
+            self._round = _Round(self, now, work, workers)
+        return self._round.expect(self, now)
 
 
 class _Round:
-    """One E-step: parameters in whole blocks, and sums of each thread."""
+    """E-steps with parameters of the same shapes: room for these in whole blocks, and for the sums of each thread."""
 
-    def __init__(self, data: SideBySide, now: Parameters, peak: float, floor: float) -> None:
-        self.data, self.now, self.peak, self.floor = data, now, peak, floor
-        size, count = len(now.start), len(now.constants)
+    def __init__(self, data: SideBySide, now: Parameters, work: float, workers: int) -> None:
+        self.work, self.workers = work, workers
+        self.shapes = (now.move.shape, now.natural.shape)
+        size, (count, columns) = len(now.start), now.natural.shape
         width, rows = whole(size), whole(count)
         self.sizes = (size, width, count // size, rows, data.features, HEIGHT)
-        self.table = _padded(np.exp(now.move - peak), (width, width))
-        turned = now.natural.T if data.symbols else now.natural
-        self.natural = _padded(turned, (len(turned), width) if data.symbols else (rows, data.features))
-        self.constants = now.constants
-        alone = now.constants if count == size else np.zeros(size)
-        self.offsets = np.stack([alone + now.start, alone])
-        self.work = float(data.begins[-1]) * HEIGHT * (3.0 * width * width + 2.0 * rows * data.features)
-        self.workers = workers_for(data.blocks, self.work)
-        self.log_z = np.zeros(len(data.lengths))
-        shapes = ((width, width), (width, HEIGHT), (rows, HEIGHT), self.natural.shape)
-        self.own = [[np.zeros(shape) for shape in shapes] for _ in range(self.workers)]
+        self.table = np.zeros(width * width)
+        self.natural = np.zeros(columns * width if data.symbols else rows * data.features)
+        self.offsets, self.log_z = np.empty(2 * size), np.zeros(len(data.lengths))
+        ends = np.cumsum([len(self.table), width * HEIGHT, rows * HEIGHT, len(self.natural)]).tolist()
+        self.sums, self.ends = np.empty((workers, ends[-1])), tuple(ends)
+        self.parts = [np.split(own, ends[:-1]) for own in self.sums]
+        nothing = np.empty(0)
+        symbols = data.data if data.symbols else nothing.astype(np.int64)
+        self.seen = (nothing if data.symbols else data.data, data.lines, symbols)
+        self.room = self._scratch(data.longest)
 
-    def _scratch(self) -> tuple[int, ...]:
+    def fits(self, now: Parameters, workers: int) -> bool:
+        """Whether it is for such parameters."""
+        return self.shapes == (now.move.shape, now.natural.shape) and self.workers == workers
+
+    def _scratch(self, longest: int) -> tuple[int, ...]:
         """Where messages, emissions, shares of components and posteriors end in one piece of memory."""
         _, width, groups, rows, _, _ = self.sizes
-        longest = int(self.data.lengths.max(initial=0))
         parts = rows * longest if groups > 1 else 0
-        lines = (width * longest, width * longest, parts, rows * kernel.STEPS)
+        lines = (width * longest, width * longest, parts, rows * STEPS)
         ends = np.cumsum([line * HEIGHT + APART for line in lines])
         return tuple(ends.tolist())
 
-    def sums(self) -> Sums | None:
-        """What the sweeps find; `None` if numbers were lost."""
-        data, ends = self.data, self._scratch()
+    def expect(self, data: SideBySide, now: Parameters) -> Sums | None:
+        """What `SideBySide.expect` says."""
+        high, low, zeros = kernel.enter(
+            now.start, now.move.reshape(-1), now.natural.reshape(-1), now.constants, data.symbols, self.table,
+            self.natural, self.offsets, self.sizes,
+        )  # fmt: skip
+        if high == -np.inf:
+            return None
+        run, floor = arithmetic(high - low, zeros, self.sizes[0], DOUBLE)
+        return self._gathered(data, now) if run > 0 and self._swept(data, now, high, floor) else None
+
+    def _swept(self, data: SideBySide, now: Parameters, peak: float, floor: float) -> bool:
+        """Whether the sweeps lost no number."""
+        ends = self.room
         scratch = [take(ends[-1], DOUBLE) for _ in range(self.workers)]
-        lost, nothing = np.zeros(self.workers, bool), np.empty(0)
-        x, symbols = (nothing, data.data) if data.symbols else (data.data, nothing.astype(np.int64))
+        lost = [False] * self.workers
+        self.sums.fill(0.0)
 
         def run(worker: int, first: int, last: int) -> None:
-            lost[worker] = kernel.sweep(
-                x, symbols, data.begins, self.natural.reshape(-1), self.constants, self.offsets, self.table.reshape(-1),
-                data.lengths, scratch[worker], ends, self.log_z, *(one.reshape(-1) for one in self.own[worker]),
-                self.peak, self.floor, self.sizes, first, last,
+            lost[worker] = sweep(
+                *self.seen, data.begins, self.natural, now.constants, self.offsets, self.table, data.lengths,
+                scratch[worker], ends, self.log_z, *self.parts[worker], peak, floor, self.sizes, first, last,
             )  # fmt: skip
 
         share(data.blocks, self.work, run)
         give(*scratch)
-        return None if lost.any() or not np.isfinite(self.log_z).all() else self._gathered()
+        return not any(lost) and bool(np.isfinite(self.log_z).all())
 
-    def _gathered(self) -> Sums:
+    def _gathered(self, data: SideBySide, now: Parameters) -> Sums:
         """In the shapes and the order of the user."""
-        data, size, count = self.data, self.sizes[0], len(self.now.constants)
-        # most often one thread has done it all
-        alone = len(self.own) == 1
-        counts, starts, mass, moments = self.own[0] if alone else (sum(parts) for parts in zip(*self.own, strict=True))
+        size = self.sizes[0]
         log_z = np.zeros(data.count)
         log_z[data.order] = self.log_z[: len(data.order)]
-        moments = moments[:, :size].T if data.symbols else moments[:count, : self.now.natural.shape[1]]
-        counts, starts = counts[:size, :size] * self.table[:size, :size], starts[:size].sum(1)
-        # every element is the first of its row, or follows another
-        mass = mass[:count].sum(1) if count > size else starts + counts.sum(0)
+        starts, counts = np.zeros(size), np.zeros((size, size))
+        mass, moments = np.zeros(len(now.constants)), np.zeros(now.natural.shape)
+        kernel.leave(
+            self.sums, self.ends, self.table, data.symbols, starts, counts, mass, moments, self.sizes
+        )  # fmt: skip
         return Sums(log_z, starts, counts, mass, moments)
-
-
-def _padded(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An array at the beginning of zeros."""
-    if array.shape == shape:
-        return np.ascontiguousarray(array)
-    found = np.zeros(shape)
-    found[tuple(slice(n) for n in array.shape)] = array
-    return found
