@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from graft.distributions.density_families import BernoulliDensity, NormalDensity
@@ -154,6 +155,37 @@ def test_transformations_of_functions():
     torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(logits[:, None], values[:, None])[:, 0], wanted)
     torch.testing.assert_close(torch.func.jvp(lambda x: loss(x, values), (logits,), (torch.ones_like(logits),))[1],
                                wanted.sum())  # fmt: skip
+
+
+def test_transformations_around_it():
+    """What is made outside a transformation looks like any tensor inside."""
+    logits, values = numbers((3, 4), torch.float64, 1).requires_grad_(), torch.ones(3, 4, dtype=torch.float64)
+    plain = cells.units(logits, values, 1)
+    scaled = torch.func.vmap(lambda s: s * cells.units(logits, values, 1))(torch.arange(3.0, dtype=torch.float64))
+    torch.testing.assert_close(scaled, torch.arange(3.0, dtype=torch.float64)[:, None] * plain)
+    torch.func.grad(lambda s: (s * cells.units(logits, values, 1)).sum())(torch.tensor(2.0, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_stands_in_for_numbers_is_torchs():
+    logits, values = numbers((3, 4), torch.float64, 1), torch.ones(3, 4, dtype=torch.float64)
+    wanted = units(logits, values, 1)
+    traced = torch.jit.trace(lambda x: cells.units(x, values, 1), logits)
+    torch.testing.assert_close(traced(2 * logits), units(2 * logits, values, 1))
+    graph = make_fx(lambda x: cells.units(x, values, 1))(logits)
+    torch.testing.assert_close(graph(2 * logits), units(2 * logits, values, 1))
+    torch.testing.assert_close(cells.units(torch._neg_view(logits), values, 1), units(-logits, values, 1))
+    nothing = torch._efficientzerotensor((3, 4), dtype=torch.float64)
+    torch.testing.assert_close(cells.units(logits, nothing, 1), units(logits, torch.zeros(3, 4).double(), 1))
+    assert cells.units(logits, values[None], 1).shape == (1, 3)
+    torch.testing.assert_close(cells.units(logits, values, 1), wanted)
+
+
+def test_denormal_scales():
+    value, scale = torch.full((1, 4), 3e-39), torch.full((1, 4), 1e-39)
+    found = cells.normals(value, torch.zeros(1, 4), scale.log(), scale, 1)
+    torch.testing.assert_close(found, normals(value.double(), torch.zeros(1, 4), scale.double().log(), 1).float(),
+                               rtol=1e-4, atol=0)  # fmt: skip
 
 
 def test_threads_change_nothing():

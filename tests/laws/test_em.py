@@ -572,3 +572,48 @@ def test_a_copy_learns_as_the_original_would(copied):
     assert other.closed == em.closed != []
     assert [other.step(data) for _ in range(4)] == [em.step(data) for _ in range(4)]
     assert all(torch.equal(a, b) for a, b in zip(other.model.parameters(), em.model.parameters(), strict=True))
+
+
+def hidden_markov():
+    torch.manual_seed(3)
+    return Model(
+        {
+            "s[0]": Categorical(states=2),
+            "s[t] | s[t-1]": Categorical(states=2, given=2),
+            "y[t] | s[t]": Gaussian(dim=1, given=2, loc=torch.tensor([[-1.0], [1.0]])),
+        }
+    )
+
+
+LAID_OTHERWISE = {
+    "transposed": lambda p: setattr(p, "data", p.data.t()),
+    "turned in place": lambda p: p.data.t_(),
+    "in double precision": lambda p: setattr(p, "data", p.data.double()),
+    "other numbers": lambda p: p.data.copy_(p.data.flip(0)),
+}
+
+
+@pytest.mark.parametrize("change", LAID_OTHERWISE)
+def test_a_parameter_that_is_laid_otherwise_is_read_anew(change):
+    model, data = hidden_markov(), {"y": torch.randn(4, 9, 1, generator=torch.Generator().manual_seed(0))}
+    em = EM(model)
+    em.step(data)
+    move = next(node.module for node in model.graph.nodes if str(node).startswith("s[t]")).table
+    LAID_OTHERWISE[change](move)
+    fresh = EM(copy.deepcopy(model))
+    assert [em.step(data) for _ in range(3)] == pytest.approx([fresh.step(data) for _ in range(3)], rel=1e-6)
+
+
+@pytest.mark.parametrize("formula", ["s[0]", "s[t] | s[t-1]", "y[t] | s[t]"])
+def test_a_parameter_that_is_no_number_is_told_and_nothing_moves(formula):
+    model, data = hidden_markov(), {"y": torch.randn(4, 9, 1, generator=torch.Generator().manual_seed(0))}
+    em = EM(model)
+    em.step(data)
+    factor = next(node.module for node in model.graph.nodes if node.formula.text == formula)
+    (factor.loc if "y" in formula else factor.table).data.view(-1)[0] = torch.nan
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(GraftError):
+        em.step(data)
+    assert all(
+        torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) for a, b in zip(model.parameters(), before, strict=True)
+    )

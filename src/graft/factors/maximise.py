@@ -105,6 +105,10 @@ class Maximiser(ABC):
             wanted, got = self.prior_type.__name__, type(prior).__name__
             raise GraftError(f"{type(factor).__name__} takes a {wanted} for a prior, not {got}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what may not be where a copy goes."""
+        return {name: value for name, value in self.__dict__.items() if name != "compiled"}
+
     def parents(self, inputs: tuple[Tensor, ...], call: Call) -> Tensor:
         """What the statistics need of the inputs: the row of the table, (leading)."""
         given = self.factor.given or ()

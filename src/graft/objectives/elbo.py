@@ -15,10 +15,13 @@ from graft.objectives.estimators.base import Estimator, Signal
 from graft.objectives.estimators.rebar import REBAR
 from graft.objectives.express import Express, express
 from graft.objectives.guided import GuidedObjective, Reached, Run, zero_valued
+from graft.objectives.intake import KINDS
 from graft.objectives.schedules import Constant, Schedule, as_schedule
 from graft.objectives.term import Term
 
 FORMS = ("auto", "kl", "entropy", "joint")
+#: Methods that a bound consists of.
+_OWN = ("parts", "run", "ran", "traced", "estimator", "_terms", "_closed", "_log_q")
 
 
 class ELBO(GuidedObjective):
@@ -74,8 +77,8 @@ class ELBO(GuidedObjective):
         super().__init__(model, guide, samples, estimators)
         self.form = form
         self.beta = as_schedule(beta, "beta")
-        #: by the kind of a batch
-        self._express: dict[Any, Express] = {}
+        #: by the kind of a batch and the form of the bound; None where a short way turned out to be none
+        self._express: dict[Any, Express | None] = {}
         for name in self.names:
             estimator = self.estimator(name)
             if (estimator.lands or estimator.scales) and form in ("kl", "entropy"):
@@ -83,9 +86,14 @@ class ELBO(GuidedObjective):
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         taken = self.intake.take(batch)
-        known = self._express.get(taken.kind) if taken.kind is not None else None
-        found = None if known is None or torch.compiler.is_compiling() else known.parts(taken.values)
-        return self.parts(self.ran(taken)) if found is None else found
+        key = None if taken.kind is None else (taken.kind, self.form)
+        known = self._express.get(key)
+        if known is not None and self._plain() and not torch.compiler.is_compiling():
+            found = known.parts(taken.values)
+            if found is not None:
+                return found
+            self._express[key] = None
+        return self.parts(self.ran(taken))
 
     def parts(self, run: Run) -> dict[str, Tensor]:
         """The bound of a run of the guide, by factor, with the gradients that its estimators give."""
@@ -106,11 +114,19 @@ class ELBO(GuidedObjective):
 
     def _learn(self, run: Run, terms: list[Term]) -> None:
         """Keep the short way of batches of this kind, if they have one."""
-        plain = isinstance(self.beta, Constant) and self.beta.value == 1.0 and self.samples == 1
-        if run.kind is not None and plain and run.kind not in self._express:
-            short = express(run.trace, terms, self.estimator)
-            if short is not None:
-                self._express[run.kind] = short
+        key = (run.kind, self.form)
+        if run.kind is None or key in self._express or not self._plain():
+            return
+        short = express(run.trace, terms, self.estimator)
+        if short is not None:
+            if len(self._express) >= KINDS:
+                self._express.clear()
+            self._express[key] = short
+
+    def _plain(self) -> bool:
+        """Whether the bound is that of one draw, weighted by nothing, and no subclass has made another of it."""
+        whole = type(self.beta) is Constant and self.beta.value == 1.0 and self.samples == 1
+        return whole and (type(self) is ELBO or all(getattr(type(self), name) is getattr(ELBO, name) for name in _OWN))
 
     def _terms(self, run: Run, beta: float) -> list[Term]:
         trace, reached = run.trace, self.reached(run.known)

@@ -70,6 +70,8 @@ class ChainStep:
             move = np.zeros((len(start), len(start)))
         else:
             move = self._table(self.roles.move)
+        if np.isnan(start.sum() + move.sum()):  # which the kernels would take for a zero
+            return None
         return Parameters(start, move, np.ascontiguousarray(found[0]), found[1])
 
     def _table(self, node: Node) -> np.ndarray:

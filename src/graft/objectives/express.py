@@ -26,28 +26,37 @@ from graft.objectives.term import Term
 
 
 @dataclass(frozen=True)
-class Factor:
+class Ready:
     """One factor, ready to be called.
 
     Attributes:
         step: what is called.
         name: of the variable on its left.
         call: how to read what it reads.
-        shape: of the distribution, or of the value of a function.
+        shape: leading shape and event of the distribution, or the shape of the value of a function.
         estimator: makes the draw; None for functions and for what the model scores.
     """
 
     step: Step
     name: str
     call: Call
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
     estimator: Estimator | None = None
 
     def at(self, values: Mapping[str, Tensor]) -> Any:
-        """What the module makes of these values; None if it has another shape than before."""
-        inputs = tuple([values[name] for name in self.step.reads])
-        out = called(self.step, inputs, self.call)
-        return out if isinstance(out, (Density, Tensor)) and tuple(out.shape) == self.shape else None
+        """What the module makes of these values.
+
+        Raises:
+            ChangedError: it has another shape than before.
+        """
+        out = called(self.step, tuple([values[name] for name in self.step.reads]), self.call)
+        if _shape(out) != self.shape:
+            raise ChangedError
+        return out
+
+
+class ChangedError(Exception):
+    """A factor is not what it was when the short way was found; never seen outside."""
 
 
 class Express:
@@ -61,43 +70,34 @@ class Express:
 
     def __init__(self, trace: StraightTrace, terms: Sequence[Term], estimators: Callable[[str], Estimator]) -> None:
         self.batch = trace.batch
-        self.makes = tuple(_factor(trace, step.node, estimators) for step in trace.plan.makes)
-        made = {factor.step.node for factor in self.makes}
+        self.makes = tuple(_ready(trace, step.node, estimators) for step in trace.plan.makes)
+        made = {ready.step.node for ready in self.makes}
         asked = dict.fromkeys(node for term in terms for node in term.of)
-        self.scores = tuple(_factor(trace, node) for node in asked if node not in made)
+        self.scores = {node: _ready(trace, node) for node in asked if node not in made}
         self.terms = tuple((term.label, term.how, term.of) for term in terms)
 
     def parts(self, given: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """The bound by factor, of shape batch; None if a factor's shape is not what it was."""
-        values, densities = dict(given), {}
-        for factor in self.makes:
-            out = factor.at(values)
-            if out is None:
-                return None
-            if factor.estimator is not None:
-                densities[factor.step.node] = out
-                out = factor.estimator.draw(out, self.batch)
-            values[factor.name] = out
-        for factor in self.scores:
-            out = densities[factor.step.node] = factor.at(values)
-            if out is None:
-                return None
-        return self._summed(values, densities)
+        """The bound by factor, of shape batch; None if a factor is not what it was."""
+        try:
+            return self._parts(dict(given))
+        except ChangedError:
+            return None
 
-    def _summed(self, values: Mapping[str, Tensor], densities: Mapping[Node, Density]) -> dict[str, Tensor] | None:
+    def _parts(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        densities: dict[Node, Density] = {}
+        for ready in self.makes:
+            out = ready.at(values)
+            if ready.estimator is not None:
+                densities[ready.step.node] = out
+                out = ready.estimator.draw(out, self.batch)
+            values[ready.name] = out
         parts: dict[str, Tensor] = {}
         for label, how, of in self.terms:
-            first = densities[of[0]]
-            if how == "kl":
-                divergence = first.kl(densities[of[1]])
-                if divergence is None:
-                    return None
-                part = -divergence
-            elif how == "entropy":
-                part = first.entropy()  # type: ignore[assignment]
-            else:
-                part = first.log_prob(values[of[0].head.name])
-                part = -part if how == "log_q" else part
+            # in the order of the general way, for what is recomputed by it or for it
+            for node in of:
+                if node not in densities:
+                    densities[node] = self.scores[node].at(values)
+            part = _value(how, [densities[node] for node in of], values[of[0].head.name])
             if part.shape != self.batch:
                 part = part.expand(self.batch)
             parts[label] = parts[label] + part if label in parts else part
@@ -113,9 +113,28 @@ def express(trace: Trace, terms: Sequence[Term], estimators: Callable[[str], Est
     return Express(trace, terms, estimators)
 
 
-def _factor(trace: StraightTrace, node: Node, estimators: Callable[[str], Estimator] | None = None) -> Factor:
-    step = trace.plan.steps[node]
-    value, drawn = trace.values[node.head.name], node.kind == "conditional"
-    shape = tuple(trace.density(node).shape if drawn else value.shape)
+def _value(how: str, densities: Sequence[Density], value: Tensor) -> Tensor:
+    """What a term is of its factors; see `Term`."""
+    found: Tensor | None
+    if how == "kl":
+        found = densities[0].kl(densities[1])
+    elif how == "entropy":
+        found = densities[0].entropy()
+    else:
+        found = densities[0].log_prob(value)
+    if found is None:
+        raise ChangedError
+    return -found if how in ("kl", "log_q") else found
+
+
+def _shape(out: Any) -> tuple[Any, ...]:
+    if isinstance(out, Density):
+        return out.leading, out.event
+    return tuple(out.shape) if isinstance(out, Tensor) else ()
+
+
+def _ready(trace: StraightTrace, node: Node, estimators: Callable[[str], Estimator] | None = None) -> Ready:
+    step, drawn = trace.plan.steps[node], node.kind == "conditional"
+    shape = _shape(trace.density(node) if drawn else trace.values[node.head.name])
     estimator = estimators(node.head.name) if drawn and estimators is not None else None
-    return Factor(step, node.head.name, step.call(len(trace.batch)), shape, estimator)
+    return Ready(step, node.head.name, step.call(len(trace.batch)), shape, estimator)

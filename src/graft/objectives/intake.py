@@ -27,6 +27,10 @@ from graft.ops.entries import all_below, all_binary, all_finite
 Kind = tuple[tuple[str, torch.Size, torch.dtype, torch.device], ...]
 
 
+#: Kinds of batches that are remembered at a time.
+KINDS = 4096
+
+
 @dataclass(frozen=True, eq=False)
 class Taken:
     """A batch, checked.
@@ -116,6 +120,8 @@ class Intake:
         batch = situation.frame.batch
         if plan is not None and kind is not None:
             typed = any(self._typed(name, value) is not value for name, value in values.items())
+            if len(self._kinds) >= KINDS:
+                self._kinds.clear()
             self._kinds[kind] = (batch, plan, typed)
         return Taken(known, whole, batch, plan, None if plan is None else kind, situation)
 

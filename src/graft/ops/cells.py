@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C import _are_functorch_transforms_active
 from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from graft.ops.chain_kernels import compiler
 
@@ -70,24 +71,31 @@ def summed(cells: Tensor, rank: int) -> Tensor:
 
 
 def _served(rank: int, first: Tensor, *others: Tensor) -> bool:
-    """Whether the compiled kernels serve: plain CPU tensors of one type, the first of the result's full shape."""
+    """Whether the compiled kernels serve: plain CPU tensors of one type, the first of the result's full shape.
+
+    Whatever looks at operations or stands in for numbers (transformations, traces, modes) gets torch's operations.
+    """
     shape, dtype = first.shape, first.dtype
-    if not rank or dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling() or not compiler():
+    if not rank or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if first.numel() < _WORTHWHILE or len(shape) < rank:
+    if first.numel() < _WORTHWHILE or len(shape) < rank or dtype not in (torch.float32, torch.float64):
+        return False
+    if _are_functorch_transforms_active() or is_in_torch_dispatch_mode() or not compiler():
         return False
     for one in (first, *others):
         if type(one) not in (Tensor, nn.Parameter) or one.dtype != dtype or not one.is_cpu:
             return False
         if one.shape != shape and not _repeats(one.shape, shape, rank):
             return False
-        if is_functorch_wrapped_tensor(one) or unpack_dual(one).tangent is not None:
+        if one.is_neg() or one._is_zerotensor() or unpack_dual(one).tangent is not None:
             return False
     return True
 
 
 def _repeats(shape: torch.Size, full: torch.Size, rank: int) -> bool:
     """Whether a tensor's rows begin again from its first along the leading dimensions of a full one."""
+    if len(shape) > len(full):
+        return False
     ones = 0
     while ones < len(shape) - rank and shape[ones] == 1:
         ones += 1
@@ -145,9 +153,9 @@ def _units(logits: Tensor, values: Tensor, rank: int, keep: bool = False) -> tup
 
 
 def _normals(
-    value: Tensor, loc: Tensor, log_scale: Tensor, scale: Tensor, rank: int, keep: bool = False
+    value: Tensor, loc: Tensor, log_scale: Tensor, scale: Tensor, rank: int, to_loc: bool = False, to_log: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    by_loc, by_log = _room(value, keep), _room(value, keep)
+    by_loc, by_log = _room(value, to_loc), _room(value, to_log)
     shift = -HALF_LOG_2PI * math.prod(value.shape[value.dim() - rank :])
     inputs = (value, loc, log_scale, scale)
     return _run(_kernels("NORMALS", value), value, rank, inputs, (by_loc, by_log), shift), by_loc, by_log
@@ -156,7 +164,7 @@ def _normals(
 class _Units(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, values: Tensor, rank: int) -> Tensor:
-        found, slopes = _units(logits, values, rank, keep=True)
+        found, slopes = _units(logits, values, rank, keep=ctx.needs_input_grad[0])
         ctx.rank = rank
         ctx.save_for_backward(logits, values, slopes)
         return found
@@ -173,7 +181,8 @@ class _Units(torch.autograd.Function):
 class _Normals(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, loc: Tensor, log_scale: Tensor, scale: Tensor, rank: int) -> Tensor:
-        found, by_loc, by_log = _normals(value, loc, log_scale, scale, rank, keep=True)
+        by_value, by_its_mean, by_its_log = ctx.needs_input_grad[:3]
+        found, by_loc, by_log = _normals(value, loc, log_scale, scale, rank, by_value or by_its_mean, by_its_log)
         ctx.rank = rank
         ctx.save_for_backward(value, loc, log_scale, by_loc, by_log)
         return found
@@ -201,9 +210,9 @@ def _down(grad: Tensor, rank: int) -> Tensor:
     return grad.unsqueeze(-1) if rank == 1 else grad.reshape(grad.shape + (1,) * rank)
 
 
-def _given(ctx: Any, place: int, down: Tensor, slopes: Tensor, like: Tensor) -> Tensor | None:
+def _given(ctx: Any, place: int, down: Tensor, slopes: Tensor | None, like: Tensor) -> Tensor | None:
     """The gradient of one input, if it is wanted."""
-    if not ctx.needs_input_grad[place]:
+    if slopes is None or not ctx.needs_input_grad[place]:
         return None
     found = down * slopes
     return found if found.shape == like.shape else found.sum_to_size(like.shape)

@@ -75,7 +75,7 @@ def _units(logits: Any, at: int, values: Any, from_: int, slopes: Any, to: int, 
 @no_type_check
 def _normals(
     values: Any, y: int, locs: Any, m: int, logs: Any, w: int, scales: Any, s: int, by_loc: Any, by_log: Any, to: int,
-    width: int, keep: bool,
+    width: int, to_loc: bool, to_log: bool,
 ) -> float:  # fmt: skip
     """Minus half the square and log sigma, summed; the derivatives by mu and log sigma are z / sigma and z^2 - 1."""
     wide, half, one, found = lanes(values), fill(values, -0.5), fill(values, 1.0), 0.0
@@ -83,11 +83,13 @@ def _normals(
         some = fill(values, 0.0)
         for c in range(first, min(first + BLOCK, width), wide):
             n = width - c
-            inverse = divide(one, load_some(scales, s + c, n, 1.0))
-            z = (load_some(values, y + c, n, 0.0) - load_some(locs, m + c, n, 0.0)) * inverse
+            scale = load_some(scales, s + c, n, 1.0)
+            # not times its inverse, which overflows where the scale is a denormal number
+            z = divide(load_some(values, y + c, n, 0.0) - load_some(locs, m + c, n, 0.0), scale)
             some = some + (half * z * z - load_some(logs, w + c, n, 0.0))
-            if keep:
-                store_some(by_loc, to + c, n, z * inverse)
+            if to_loc:
+                store_some(by_loc, to + c, n, divide(z, scale))
+            if to_log:
                 store_some(by_log, to + c, n, z * z - one)
         found += total(some)
     return found
@@ -115,7 +117,7 @@ def _normals_of(behind: Callable[..., Any]) -> Any:
         for r in range(first, last):
             sums[r] = shift + _normals(
                 y, (r % values[2]) * values[1], m, (r % locs[2]) * locs[1], w, (r % logs[2]) * logs[1],
-                s, (r % scales[2]) * scales[1], by_m, by_w, r * width, width, by_loc != 0,
+                s, (r % scales[2]) * scales[1], by_m, by_w, r * width, width, by_loc != 0, by_log != 0,
             )  # fmt: skip
 
     return normals

@@ -57,7 +57,8 @@ def natural(
         for d in range(width):
             m, r = loc[k, d] - centre[d], raw[k, 0 if single else d]
             half, square = -0.5 * math.exp(-2.0 * r), m * m
-            reach -= 2.0 * half * max(widest[d], square)
+            # a maximum passes by what is no number
+            reach -= 2.0 * half * max(widest[d], square) + 0.0 * square
             eta[k, d], eta[k, width + d] = -2.0 * half * m, half
             part = square * half - r - _HALF_LOG_2PI
             if holes:

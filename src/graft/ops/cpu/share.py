@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -40,7 +40,11 @@ def share(count: int, work: float, run: Callable[[int, int, int], None]) -> None
     if not _pool:
         _pool.append(ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="graft"))
     others = [_pool[0].submit(run, k, bounds[k], bounds[k + 1]) for k in range(1, workers)]
-    run(0, bounds[0], bounds[1])
+    try:
+        run(0, bounds[0], bounds[1])
+    finally:
+        # an interrupted caller would free what they write to
+        wait(others)
     for other in others:
         other.result()
 
