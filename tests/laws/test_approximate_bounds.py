@@ -176,9 +176,21 @@ def test_a_tempered_network_lies_between_sums_and_maxima():
         near(half.marginals[x].probs, twice.marginals[x].probs, 1e-6)
 
 
-#: Marginals of the first state as libDAI prints them: exact, by belief propagation, and by its mean field.
+#: Marginals of the first state as libDAI prints them, of its torus and its grid: exact, and by belief propagation.
 EXACT = "3888 5556 4587 5480 6660 2107 8178 2327 2171 2052 7665 1217 4214 5348 6291 1357"
 BETHE = "4233 5422 4662 5424 6042 1845 8203 2292 3119 2975 7268 1485 4512 5266 6033 1558"
+GRID_EXACT = "2883 6971 5107 2892 2860 6996 6299 5437 2141 7759 5787 5338 2969 9482 1871 7347"
+GRID_BETHE = "2852 6928 5129 2846 2790 6998 6345 5456 2017 7845 5661 5261 2922 9480 2051 7243"
+
+
+def printed(exact, bethe, error, digits, marginals):
+    """Whether Bethe's error of log Z and all marginals are as printed, to half their last digit and some rounding."""
+    assert bool(bethe.converged.all())
+    assert abs(float(bethe.log_partition - exact.log_partition) - error) < digits
+    for found, rows in zip((exact, bethe), marginals, strict=True):
+        assert len(rows.split()) == 16
+        for i, row in enumerate(rows.split()):
+            assert abs(float(found.marginals[f"x{i}"].probs[0, 0]) - int(row) / 1e4) < 6e-5
 
 
 def test_the_torus_of_libdai():
@@ -187,11 +199,7 @@ def test_the_torus_of_libdai():
     exact = model.given(values)
     with torch.no_grad():
         bethe = model.given(values, using=graft.LoopyBP(tolerance=1e-8))
-        assert bool(bethe.converged.all())
-        assert abs(float(bethe.log_partition - exact.log_partition) - 0.2969) < 6e-5
-        for i, (one, two) in enumerate(zip(EXACT.split(), BETHE.split(), strict=True)):
-            assert abs(float(exact.marginals[f"x{i}"].probs[0, 0]) - int(one) / 1e4) < 6e-5
-            assert abs(float(bethe.marginals[f"x{i}"].probs[0, 0]) - int(two) / 1e4) < 6e-5
+        printed(exact, bethe, 0.2969, 6e-5, (EXACT, BETHE))
         field = model.given(values, using=graft.MeanField(restarts=8, iterations=60))
         gap = float(field.log_partition - exact.log_partition)
         assert -1.608 - 6e-4 < gap <= 0, "one of many starts is as good as libDAI's"
@@ -200,19 +208,9 @@ def test_the_torus_of_libdai():
     assert len(COUPLINGS) == 32
 
 
-#: The same of its grid.
-GRID_EXACT = "2883 6971 5107 2892 2860 6996 6299 5437 2141 7759 5787 5338 2969 9482 1871 7347"
-GRID_BETHE = "2852 6928 5129 2846 2790 6998 6345 5456 2017 7845 5661 5261 2922 9480 2051 7243"
-
-
 def test_the_grid_of_libdai():
     """Its belief propagation has a log Z error of +8.382e-03."""
     values, model = grid()
-    exact = model.given(values)
     with torch.no_grad():
         bethe = model.given(values, using=graft.LoopyBP(tolerance=1e-9))
-        assert bool(bethe.converged.all())
-        assert abs(float(bethe.log_partition - exact.log_partition) - 8.382e-3) < 6e-7
-        for i, (one, two) in enumerate(zip(GRID_EXACT.split(), GRID_BETHE.split(), strict=True)):
-            assert abs(float(exact.marginals[f"x{i}"].probs[0, 0]) - int(one) / 1e4) < 6e-5
-            assert abs(float(bethe.marginals[f"x{i}"].probs[0, 0]) - int(two) / 1e4) < 6e-5
+        printed(model.given(values), bethe, 8.382e-3, 6e-7, (GRID_EXACT, GRID_BETHE))

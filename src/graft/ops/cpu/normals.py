@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, no_type_check
 
+from graft.ops.cells import HALF_LOG_2PI
 from graft.ops.cpu.compile import compiled
-
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @compiled
@@ -60,7 +59,7 @@ def natural(
             # a maximum passes by what is no number
             reach -= 2.0 * half * max(widest[d], square) + 0.0 * square
             eta[k, d], eta[k, width + d] = -2.0 * half * m, half
-            part = square * half - r - _HALF_LOG_2PI
+            part = square * half - r - HALF_LOG_2PI
             if holes:
                 eta[k, 2 * width + d] = part
             else:
